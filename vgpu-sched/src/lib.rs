@@ -1,0 +1,28 @@
+//! Who may run, and who runs next, on a shared GPU: pure decisions in integers.
+//!
+//! Nothing here reads a clock, does I/O or holds a lock: time is an argument ([`Instant`]), a change is a method, and
+//! each method answers with what the caller should do. Today it admits sessions; leases join it.
+//!
+//! ```
+//! use vgpu_sched::{Admission, TenantId};
+//!
+//! let mut admission = Admission::new(8, [2]);
+//! let alice = TenantId(0);
+//! assert!(admission.admit(alice).is_ok());
+//! assert!(admission.admit(alice).is_ok());
+//! assert!(admission.admit(alice).is_err(), "two sessions are this tenant's limit");
+//! admission.release(alice);
+//! assert!(admission.admit(alice).is_ok());
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod admission;
+pub mod deadline;
+pub mod time;
+
+pub use admission::{Admission, Refused, TenantId};
+pub use deadline::Deadline;
+pub use time::{Duration, Instant};
