@@ -1,0 +1,270 @@
+//! Bodies of the operations: fixed little-endian layouts. Where a body has a payload (parameters, a name), the payload
+//! follows it and its length stands in the frame's header.
+//!
+//! `SPEC.md` lists each field's offset; the `const` assertions at the end keep the two together.
+
+#![allow(missing_debug_implementations, reason = "the derives make helper types of their own")]
+
+use zerocopy::little_endian::{I32, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::operation::{Op, Operation};
+
+macro_rules! bodies {
+    ($($(#[$doc:meta])* $name:ident [$bytes:literal] { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+            #[repr(C)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $ty,)*
+            }
+
+            impl Operation for $name {
+                const OP: Op = Op::$name;
+            }
+
+            const _: () = assert!(size_of::<$name>() == $bytes);
+        )*
+    };
+}
+
+bodies! {
+    /// Nothing to say.
+    Ping [0] {}
+    /// See [`Op::CtxCreate`].
+    CtxCreate [24] {
+        /// Minted [`crate::ContextId`].
+        context: U64,
+        /// Minted [`crate::StreamId`] of the context's legacy stream.
+        legacy_stream: U64,
+        /// `CU_CTX_*` flags.
+        flags: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::CtxDestroy`].
+    CtxDestroy [8] {
+        /// [`crate::ContextId`].
+        context: U64,
+    }
+    /// See [`Op::CtxSynchronize`].
+    CtxSynchronize [8] {
+        /// [`crate::ContextId`].
+        context: U64,
+    }
+    /// See [`Op::StreamCreate`]. The minted stream stands in the header.
+    StreamCreate [16] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// 0, or 1 for a stream that does not wait for the legacy stream (`CU_STREAM_NON_BLOCKING`).
+        flags: U32,
+        /// Lower is more urgent, 0 the default.
+        priority: I32,
+    }
+    /// See [`Op::StreamDestroy`].
+    StreamDestroy [0] {}
+    /// See [`Op::StreamSynchronize`].
+    StreamSynchronize [0] {}
+    /// Never travels.
+    StreamQuery [0] {}
+    /// See [`Op::StreamWaitEvent`].
+    StreamWaitEvent [8] {
+        /// [`crate::EventId`].
+        event: U64,
+    }
+    /// See [`Op::StreamWaitValue32`].
+    StreamWaitValue32 [16] {
+        /// Device or pinned address, 4-byte aligned.
+        address: U64,
+        /// Value to compare with.
+        value: U32,
+        /// `CU_STREAM_WAIT_VALUE_*`: 0 GEQ (signed difference), 1 EQ, 2 AND, 3 NOR.
+        condition: U32,
+    }
+    /// See [`Op::StreamWriteValue32`].
+    StreamWriteValue32 [16] {
+        /// Device or pinned address, 4-byte aligned.
+        address: U64,
+        /// Value to write.
+        value: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::EventCreate`].
+    EventCreate [24] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Minted [`crate::EventId`].
+        event: U64,
+        /// `CU_EVENT_*`: 1 blocking synchronise, 2 no timing.
+        flags: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::EventDestroy`].
+    EventDestroy [8] {
+        /// [`crate::EventId`].
+        event: U64,
+    }
+    /// See [`Op::EventRecord`].
+    EventRecord [8] {
+        /// [`crate::EventId`].
+        event: U64,
+    }
+    /// See [`Op::EventSynchronize`].
+    EventSynchronize [8] {
+        /// [`crate::EventId`].
+        event: U64,
+    }
+    /// Never travels.
+    EventQuery [0] {}
+    /// See [`Op::EventElapsedTime`]. Answers nanoseconds (signed) in value 0.
+    EventElapsedTime [16] {
+        /// [`crate::EventId`].
+        start: U64,
+        /// [`crate::EventId`].
+        end: U64,
+    }
+    /// See [`Op::MemGetInfo`]. Answers free bytes in value 0, total bytes in value 1.
+    MemGetInfo [8] {
+        /// [`crate::ContextId`].
+        context: U64,
+    }
+    /// See [`Op::MemAlloc`]. Answers the address in value 0.
+    MemAlloc [16] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Size, not 0.
+        bytes: U64,
+    }
+    /// See [`Op::MemFree`].
+    MemFree [16] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Address that an allocation answered.
+        address: U64,
+    }
+    /// See [`Op::Memcpy`].
+    Memcpy [24] {
+        /// Device or pinned address.
+        destination: U64,
+        /// Device or pinned address.
+        source: U64,
+        /// Length of the copy.
+        bytes: U64,
+    }
+    /// See [`Op::MemcpyFromStaging`].
+    MemcpyFromStaging [24] {
+        /// Device or pinned address.
+        destination: U64,
+        /// Offset in the staging region.
+        staging_offset: U64,
+        /// Length of the copy.
+        bytes: U64,
+    }
+    /// See [`Op::MemcpyToStaging`].
+    MemcpyToStaging [24] {
+        /// Device or pinned address.
+        source: U64,
+        /// Offset in the staging region.
+        staging_offset: U64,
+        /// Length of the copy.
+        bytes: U64,
+    }
+    /// See [`Op::Memset`].
+    Memset [24] {
+        /// Device or pinned address, aligned to the element.
+        destination: U64,
+        /// Number of elements.
+        count: U64,
+        /// The element, in its lowest bytes.
+        value: U32,
+        /// 1, 2 or 4.
+        element_bytes: U32,
+    }
+    /// Never travels.
+    PointerGetAttribute [0] {}
+    /// See [`Op::ModuleLoad`]. Writes a [`crate::control::ModuleDescription`] to staging and answers its length in
+    /// value 0; where the load fails, a text with the cause.
+    ModuleLoad [48] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Minted [`crate::ModuleId`].
+        module: U64,
+        /// Offset of the image in its region.
+        image_offset: U64,
+        /// Length of the image.
+        image_bytes: U64,
+        /// Where in staging the description goes.
+        reply_offset: U64,
+        /// Room there, at most [`crate::limits::CONTROL_BYTES_MAX`].
+        reply_bytes: U32,
+        /// [`crate::RegionId`] that holds the image.
+        image_region: U32,
+    }
+    /// See [`Op::ModuleUnload`].
+    ModuleUnload [8] {
+        /// [`crate::ModuleId`].
+        module: U64,
+    }
+    /// See [`Op::ModuleGetFunction`]. Payload: the name. Writes a [`crate::control::FunctionDescription`] to staging
+    /// and answers its length in value 0.
+    ModuleGetFunction [32] {
+        /// [`crate::ModuleId`].
+        module: U64,
+        /// Minted [`crate::FunctionId`].
+        function: U64,
+        /// Where in staging the description goes.
+        reply_offset: U64,
+        /// Room there, at most [`crate::limits::CONTROL_BYTES_MAX`].
+        reply_bytes: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::ModuleGetGlobal`]. Payload: the name. Answers the address in value 0 and the size in value 1.
+    ModuleGetGlobal [8] {
+        /// [`crate::ModuleId`].
+        module: U64,
+    }
+    /// See [`Op::FuncSetAttribute`].
+    FuncSetAttribute [16] {
+        /// [`crate::FunctionId`].
+        function: U64,
+        /// `CU_FUNC_ATTRIBUTE_*`; 8 is the largest dynamic shared memory.
+        attribute: U32,
+        /// New value.
+        value: I32,
+    }
+    /// Never travels.
+    FuncGetAttribute [0] {}
+    /// See [`Op::LaunchKernel`]. Payload: the parameter block, laid out as the kernel's description says.
+    LaunchKernel [48] {
+        /// [`crate::FunctionId`].
+        function: U64,
+        /// Blocks of the grid in x, y, z.
+        grid: [U32; 3],
+        /// Threads of a block in x, y, z.
+        block: [U32; 3],
+        /// Dynamic shared memory of a block, in bytes.
+        shared_bytes: U32,
+        /// 1: cooperative, all blocks resident at once.
+        flags: U32,
+        /// Bytes of launch attributes behind the parameters. Zero in version 1.
+        attribute_bytes: U32,
+        /// Zero.
+        reserved: U32,
+    }
+}
+
+/// Flag of [`StreamCreate`]: the stream does not wait for the legacy stream.
+pub const STREAM_NON_BLOCKING: u32 = 1;
+/// Flag of [`EventCreate`]: waiters should sleep rather than spin.
+pub const EVENT_BLOCKING_SYNC: u32 = 1;
+/// Flag of [`EventCreate`]: the event takes no time stamp.
+pub const EVENT_DISABLE_TIMING: u32 = 2;
+/// Flag of [`LaunchKernel`]: all blocks are resident at once.
+pub const LAUNCH_COOPERATIVE: u32 = 1;
+/// Attribute of [`FuncSetAttribute`]: largest dynamic shared memory of a block, in bytes.
+pub const FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: u32 = 8;

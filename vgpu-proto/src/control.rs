@@ -1,0 +1,130 @@
+//! Control messages of an open session, and descriptions that answers carry. They are rare; the ring is for the rest.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Message;
+use crate::handshake::RegionDescription;
+
+/// Guest → host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_enums, reason = "a message of the protocol")]
+pub enum GuestMessage {
+    /// Asks for a region of the pinned heap.
+    RegionAdd {
+        /// The guest's number for the question; comes back with the answer.
+        request: u32,
+        /// Size in bytes; the host rounds up to pages.
+        bytes: u64,
+    },
+    /// Gives a region back. The guest has waited for the work that uses it.
+    RegionRemove {
+        /// The guest's number for the question; comes back with the answer.
+        request: u32,
+        /// [`crate::RegionId`] of a region of the pinned heap.
+        id: u32,
+    },
+}
+
+impl Message for GuestMessage {}
+
+/// Host → guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_enums, reason = "a message of the protocol")]
+pub enum HostMessage {
+    /// A region was added. The message carries its descriptor.
+    RegionAdded {
+        /// Number of the question.
+        request: u32,
+        /// The region, with the address at which both ends map it.
+        region: RegionDescription,
+    },
+    /// A region was removed.
+    RegionRemoved {
+        /// Number of the question.
+        request: u32,
+    },
+    /// A question about regions was refused.
+    RegionRefused {
+        /// Number of the question.
+        request: u32,
+        /// `CUresult`.
+        status: u32,
+    },
+    /// What kernels printed.
+    Output {
+        /// At most [`crate::limits::OUTPUT_CHUNK_BYTES_MAX`] bytes.
+        bytes: Vec<u8>,
+    },
+    /// The session ends; the host closes after this.
+    Closing(Closing),
+}
+
+impl Message for HostMessage {}
+
+/// Why a session ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
+pub struct Closing {
+    /// `CUresult` of every later call.
+    pub status: u32,
+    /// Stable name of the cause, such as `protocol:ring-index` or `draining`.
+    pub reason: String,
+    /// Cause and remedy in a sentence.
+    pub text: String,
+}
+
+/// What a loaded module holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
+pub struct ModuleDescription {
+    /// Kernels, as many as fit the room that the guest gave.
+    pub functions: Vec<FunctionDescription>,
+    /// Kernels that did not fit; they are found by name.
+    pub functions_left: u32,
+}
+
+impl Message for ModuleDescription {}
+
+/// A kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
+pub struct FunctionDescription {
+    /// Name in the module.
+    pub name: String,
+    /// Parameters in their order.
+    pub params: Vec<ParamDescription>,
+    /// Threads of a block, at most.
+    pub threads_per_block_max: u32,
+    /// Static shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+    /// Constant memory, in bytes.
+    pub constant_bytes: u32,
+    /// Local memory of a thread, in bytes.
+    pub local_bytes: u32,
+    /// 32-bit registers of a thread.
+    pub registers: u32,
+    /// Dynamic shared memory that a launch may ask for, in bytes.
+    pub dynamic_shared_bytes_max: u32,
+}
+
+impl Message for FunctionDescription {}
+
+/// A kernel parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
+pub struct ParamDescription {
+    /// Offset in the parameter block, in bytes.
+    pub offset_bytes: u32,
+    /// Size in bytes.
+    pub size_bytes: u32,
+}
+
+impl FunctionDescription {
+    /// Size of the parameter block, in bytes.
+    pub fn params_bytes(&self) -> u32 {
+        self.params.iter().map(|param| param.offset_bytes.saturating_add(param.size_bytes)).max().unwrap_or(0)
+    }
+}

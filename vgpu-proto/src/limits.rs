@@ -1,0 +1,102 @@
+//! Every bound of the protocol, in one place, with its reason.
+//!
+//! A host tells its limits in the handshake ([`crate::handshake::Limits`]); these are the start values and the hard
+//! bounds that the layout of the window rests on.
+
+/// Bytes of the command ring. Holds about 6,500 launches of a few parameters; a quarter of it is 1,600 of them, more
+/// than a stream may queue. A power of two, so that an index is a mask.
+pub const RING_BYTES: u64 = 1 << 20;
+
+/// Alignment and smallest size of a frame, in bytes. The header fills one unit, so a padding frame always fits.
+pub const FRAME_ALIGN_BYTES: u32 = 32;
+
+/// Largest frame, in bytes: the CUDA limit of [`PARAMS_BYTES_MAX`] parameters, header and body, rounded up.
+pub const FRAME_BYTES_MAX: u32 = 36 * 1024;
+
+/// Largest kernel parameter block, in bytes. CUDA 12.1 and later allow 32,764 on Volta and newer.
+pub const PARAMS_BYTES_MAX: u32 = 32_764;
+
+/// Largest control message, in bytes. A table of some 600 kernels fits; a decoder never allocates more than this.
+pub const CONTROL_BYTES_MAX: u32 = 64 * 1024;
+
+/// Reply slots of a session: so many guest threads can wait at once. Also the bound on pool threads in the worker.
+pub const REPLY_SLOTS: u32 = 256;
+
+/// Contexts of a session, the primary one included. Programs use one or two; a table entry is 64 bytes of window.
+pub const CONTEXTS_MAX: u32 = 16;
+
+/// Streams of a session, the legacy stream of each context included. PyTorch uses 32 per device and priority.
+pub const STREAMS_MAX: u32 = 1_024;
+
+/// Events of a session. Caching allocators keep thousands alive.
+pub const EVENTS_MAX: u32 = 65_536;
+
+/// Modules of a session. PyTorch with lazy loading holds some hundreds.
+pub const MODULES_MAX: u32 = 4_096;
+
+/// Functions of a session. cuBLAS alone has some thousands.
+pub const FUNCTIONS_MAX: u32 = 65_536;
+
+/// Device allocations of a session: each is a mapping, of which Linux gives a process 65,530.
+pub const ALLOCATIONS_MAX: u32 = 32_768;
+
+/// Regions of a window, control and staging included.
+pub const REGIONS_MAX: u32 = 256;
+
+/// Bytes of the staging region: pageable copies pass through it in chunks. Pages that are never used cost nothing.
+pub const STAGING_BYTES: u64 = 16 << 20;
+
+/// Bytes of one chunk of a staged copy, at most. Small enough that the second copy of each byte reads from cache, large
+/// enough that a frame per chunk does not matter.
+pub const STAGING_CHUNK_BYTES: u64 = 256 << 10;
+
+/// Largest module image, in bytes. The largest cubins in use are some tens of MiB.
+pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
+
+/// Longest kernel or variable name, in bytes. Mangled template names pass 1,000; compilers cut at 4 KiB.
+pub const NAME_BYTES_MAX: u32 = 4_096;
+
+/// Commands that one stream may hold, from the guest's enqueue to the worker's submission to the device.
+pub const STREAM_COMMANDS_MAX: u64 = 512;
+
+/// Bytes of frames that one stream may hold: a quarter of the ring, so that a stuck stream never fills it.
+pub const STREAM_BYTES_MAX: u64 = RING_BYTES / 4;
+
+/// Commands that a worker leaves pending on one stream of the device. Drivers block the caller at about 1,024.
+pub const STREAM_PENDING_MAX: u32 = 512;
+
+/// Sessions of one tenant at once, unless its configuration says less.
+pub const TENANT_SESSIONS_MAX: u32 = 64;
+
+/// Sessions of one host at once: each is a process with some threads and descriptors.
+pub const HOST_SESSIONS_MAX: u32 = 1_024;
+
+/// Step of memory credit that a worker asks from the broker, in bytes.
+pub const CREDIT_STEP_BYTES: u64 = 64 << 20;
+
+/// Address plans that a guest offers in its greeting.
+pub const PLANS_MAX: usize = 8;
+
+/// CUDA variables that a guest may pass on in its greeting, and the length of each name and value, in bytes.
+pub const VARIABLES_MAX: usize = 32;
+/// See [`VARIABLES_MAX`].
+pub const VARIABLE_BYTES_MAX: usize = 1_024;
+
+/// Longest text in a message, in bytes: a reason, a process name.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Bytes of kernel output (`printf`, `assert`) in one message.
+pub const OUTPUT_CHUNK_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of kernel output that wait in the worker for a guest that does not read; more is dropped and counted, as
+/// CUDA's own 1 MiB buffer does.
+pub const OUTPUT_BUFFER_BYTES: usize = 1 << 20;
+
+/// Nanoseconds that a peer may stay silent after it connected before it is closed.
+pub const HANDSHAKE_TIMEOUT_NS: u64 = 2_000_000_000;
+
+/// Bytes of the pinned heap's address range. Reserving addresses costs nothing; 64 GiB is more than a guest pins.
+pub const HEAP_RANGE_BYTES: u64 = 64 << 30;
+
+/// Bytes of the device arena's address range: the memory of the largest card several times over.
+pub const ARENA_RANGE_BYTES: u64 = 1 << 40;
