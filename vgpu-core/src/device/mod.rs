@@ -1,0 +1,340 @@
+//! What a session asks of a GPU, and the GPUs that answer.
+//!
+//! A [`Device`] makes [`Context`]s; a context owns memory, streams, events and modules, as a CUDA context does. The
+//! dispatcher calls [`Context::submit`] and the other calls that say "never blocks"; everything that may block runs on
+//! pool threads. A device answers only for objects that it made: the session checks every guest handle before it gets
+//! here, and a device never sees one.
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
+pub mod soft;
+
+use std::fmt;
+use std::sync::Arc;
+
+use vgpu_proto::Status;
+use vgpu_proto::control::FunctionDescription;
+use vgpu_proto::handshake::DeviceDescription;
+use vgpu_window::Region;
+
+/// A GPU of one worker.
+pub trait Device: Send + Sync + fmt::Debug {
+    /// What the card is.
+    fn description(&self) -> &DeviceDescription;
+
+    /// Makes a context. May block.
+    ///
+    /// `events` hears of the context's faults, output and progress until the context is dropped.
+    ///
+    /// # Errors
+    /// Out of memory, or the device is lost.
+    fn context_create(
+        &self,
+        flags: u32,
+        events: Arc<dyn DeviceEvents>,
+    ) -> Result<Arc<dyn Context>, DeviceError>;
+
+    /// Makes a region of pinned host memory reachable by kernels and copies of every context, at `address`, which is
+    /// where it is mapped in this process. May block.
+    ///
+    /// # Errors
+    /// The range overlaps one that is there, or the driver refuses it.
+    fn host_region_add(&self, address: u64, region: &Arc<Region>) -> Result<(), DeviceError>;
+
+    /// Takes such a region back. The session has waited for the work that uses it. May block.
+    ///
+    /// # Errors
+    /// No region was added there.
+    fn host_region_remove(&self, address: u64) -> Result<(), DeviceError>;
+}
+
+/// What a context tells its session, from any thread. Implementations do little and never block.
+pub trait DeviceEvents: Send + Sync + fmt::Debug {
+    /// The context met a sticky error. Told before any completion of work that was queued behind it.
+    fn fault(&self, error: &DeviceError);
+
+    /// An asynchronous command failed by itself; the context goes on.
+    fn failed(&self, error: &DeviceError);
+
+    /// Kernels printed something.
+    fn output(&self, bytes: &[u8]);
+
+    /// A stream's pending count fell below its limit, after [`Context::stream_pending`] had answered more.
+    fn progress(&self);
+}
+
+/// A CUDA context. Dropping it frees all that it owns; work that still runs is abandoned.
+pub trait Context: Send + Sync + fmt::Debug {
+    /// The stream with legacy semantics: it waits for blocking streams, and they for it. Never blocks.
+    fn legacy_stream(&self) -> StreamKey;
+
+    /// Makes a stream. May block.
+    ///
+    /// # Errors
+    /// Out of memory, or the context's sticky error.
+    fn stream_create(&self, blocking: bool, priority: i32) -> Result<StreamKey, DeviceError>;
+
+    /// Destroys a stream once its work is done. Never blocks.
+    fn stream_destroy(&self, stream: StreamKey);
+
+    /// Commands submitted to the stream that may not have run yet; an upper bound. Never blocks. A caller that gets
+    /// more than it wants hears [`DeviceEvents::progress`] later.
+    fn stream_pending(&self, stream: StreamKey) -> u32;
+
+    /// Hands work to a stream. Never blocks. Work runs in order within a stream, asynchronously to everything else but
+    /// the legacy stream's rule, in the order of submission.
+    ///
+    /// # Errors
+    /// What can be known at once: arguments, addresses, the context's sticky error. Nothing was submitted then.
+    fn submit(&self, stream: StreamKey, work: Work) -> Result<(), DeviceError>;
+
+    /// Waits for all work submitted so far. May block.
+    ///
+    /// # Errors
+    /// The context's sticky error.
+    fn synchronize(&self) -> Result<(), DeviceError>;
+
+    /// Makes an event. Never blocks.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn event_create(&self, timing: bool) -> Result<EventKey, DeviceError>;
+
+    /// Destroys an event; waits on it that were submitted before stay valid. Never blocks.
+    fn event_destroy(&self, event: EventKey);
+
+    /// Waits until the event's latest submitted record is complete. May block.
+    ///
+    /// # Errors
+    /// The context's sticky error.
+    fn event_synchronize(&self, event: EventKey) -> Result<(), DeviceError>;
+
+    /// Nanoseconds from one record to another. Never blocks.
+    ///
+    /// # Errors
+    /// `NOT_READY` when one of them is not complete, `INVALID_HANDLE` when one has no time or was never recorded.
+    fn event_elapsed_ns(&self, start: EventKey, end: EventKey) -> Result<i64, DeviceError>;
+
+    /// Allocates device memory, 256-byte aligned, zeroed or not, so that no earlier tenant's data shows. May block.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    fn memory_alloc(&self, bytes: u64) -> Result<u64, DeviceError>;
+
+    /// Frees it after all work submitted so far. May block.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` when nothing was allocated at that address.
+    fn memory_free(&self, address: u64) -> Result<(), DeviceError>;
+
+    /// Loads a module from an image that nobody else can change. May block.
+    ///
+    /// # Errors
+    /// `INVALID_PTX` with line and cause, `NO_BINARY_FOR_GPU`, `INVALID_IMAGE`, `OUT_OF_MEMORY`.
+    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError>;
+
+    /// Unloads it after all work submitted so far. May block.
+    fn module_unload(&self, module: ModuleKey);
+
+    /// Address and size in bytes of a module's variable. Never blocks.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    fn module_global(&self, module: ModuleKey, name: &str) -> Result<(u64, u64), DeviceError>;
+
+    /// Sets an attribute of a kernel (`CU_FUNC_ATTRIBUTE_*`). Never blocks.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE`, `NOT_SUPPORTED`.
+    fn function_set_attribute(
+        &self,
+        function: FunctionKey,
+        attribute: u32,
+        value: i32,
+    ) -> Result<(), DeviceError>;
+
+    /// The sticky error, if there is one. Never blocks.
+    fn sticky_error(&self) -> Option<DeviceError>;
+}
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+            pub struct $name(pub u64);
+        )*
+    };
+}
+
+keys! {
+    /// A stream of a context. Never used again once destroyed.
+    StreamKey,
+    /// An event of a context. Never used again once destroyed.
+    EventKey,
+    /// A module of a context. Never used again once unloaded.
+    ModuleKey,
+    /// A kernel of a context's modules. Never used again once its module is unloaded.
+    FunctionKey,
+}
+
+/// What a load found.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "devices build it, sessions take it apart")]
+pub struct LoadedModule {
+    /// The module.
+    pub module: ModuleKey,
+    /// Its kernels.
+    pub functions: Vec<(FunctionKey, FunctionDescription)>,
+    /// Device memory that code and variables take, in bytes; charged to the tenant.
+    pub memory_bytes: u64,
+}
+
+/// Work of a stream.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "every device handles each kind")]
+pub enum Work {
+    /// Runs a kernel.
+    Launch(LaunchConfig),
+    /// Copies bytes. Source and destination may overlap only if they are the same.
+    Copy {
+        /// Where to.
+        destination: Place,
+        /// Where from.
+        source: Place,
+        /// How many.
+        bytes: u64,
+    },
+    /// Fills memory with `count` elements.
+    Memset {
+        /// Device or pinned address, aligned to the element.
+        destination: u64,
+        /// The element, in its lowest bytes.
+        value: u32,
+        /// 1, 2 or 4.
+        element_bytes: u32,
+        /// How many elements.
+        count: u64,
+    },
+    /// Records an event.
+    Record(EventKey),
+    /// Waits for the record of an event that was submitted last; passes at once where there is none.
+    Wait(EventKey),
+    /// Waits until a 32-bit word of device or pinned memory meets the condition.
+    WaitValue {
+        /// Aligned address.
+        address: u64,
+        /// What to compare with.
+        value: u32,
+        /// How.
+        condition: WaitCondition,
+    },
+    /// Writes a 32-bit word of device or pinned memory.
+    WriteValue {
+        /// Aligned address.
+        address: u64,
+        /// The word.
+        value: u32,
+    },
+    /// Tells that all earlier work of the stream is complete. Signalled even after a fault, and then after
+    /// [`DeviceEvents::fault`], so that a waiter never hangs.
+    Mark(Arc<dyn Mark>, u64),
+}
+
+/// Where a mark goes.
+pub trait Mark: Send + Sync + fmt::Debug {
+    /// Publishes `value` and wakes who sleeps for it. For devices whose completions run on a CPU thread.
+    fn signal(&self, value: u64);
+
+    /// The 64-bit word that `signal` stores to, for devices that write it themselves.
+    fn word(&self) -> (&Arc<Region>, u64);
+
+    /// Wakes who sleeps for it, after the device wrote `value` itself. A mark that would store again overrides this:
+    /// the device may have written a later value meanwhile.
+    fn wake(&self, value: u64) {
+        self.signal(value);
+    }
+}
+
+/// One end of a copy.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "every device handles each kind")]
+pub enum Place {
+    /// Device memory or pinned memory, by its address.
+    Address(u64),
+    /// A part of a region that has no device address: staging.
+    Region(Arc<Region>, u64),
+}
+
+/// How [`Work::WaitValue`] compares memory with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every device handles each kind")]
+pub enum WaitCondition {
+    /// Signed difference of memory and value is 0 or more.
+    GreaterOrEqual,
+    /// Equal.
+    Equal,
+    /// A bit of the value is set in memory.
+    And,
+    /// A bit of the value is clear in the complement of memory or value: `!(memory | value) != 0`.
+    Nor,
+}
+
+impl WaitCondition {
+    /// The condition of that number (`CU_STREAM_WAIT_VALUE_*`).
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::GreaterOrEqual),
+            1 => Some(Self::Equal),
+            2 => Some(Self::And),
+            3 => Some(Self::Nor),
+            _ => None,
+        }
+    }
+
+    /// Whether the word in memory lets the stream pass.
+    pub const fn holds(self, memory: u32, value: u32) -> bool {
+        match self {
+            Self::GreaterOrEqual => memory.wrapping_sub(value).cast_signed() >= 0,
+            Self::Equal => memory == value,
+            Self::And => memory & value != 0,
+            Self::Nor => !(memory | value) != 0,
+        }
+    }
+}
+
+/// A kernel launch.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "sessions build it, devices take it apart")]
+pub struct LaunchConfig {
+    /// The kernel.
+    pub function: FunctionKey,
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+    /// All blocks resident at once.
+    pub cooperative: bool,
+    /// The parameter block.
+    pub params: Arc<[u8]>,
+}
+
+/// What a device answers instead of a result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {text}")]
+#[expect(clippy::exhaustive_structs, reason = "devices build it, sessions take it apart")]
+pub struct DeviceError {
+    /// The CUDA error that the guest sees.
+    pub status: Status,
+    /// Cause, for the guest's log and the operator's.
+    pub text: String,
+}
+
+impl DeviceError {
+    /// An error with its cause.
+    pub fn new(status: Status, text: impl Into<String>) -> Self {
+        Self { status, text: text.into() }
+    }
+}

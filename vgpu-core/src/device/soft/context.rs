@@ -1,0 +1,313 @@
+//! A context of the software GPU.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use vgpu_proto::Status;
+
+use super::arena::Owner;
+use super::card::Card;
+use super::event::Event;
+use super::exec::Env;
+use super::launch::LaunchJob;
+use super::load;
+use super::modules::{Module, Modules};
+use super::queue::{Queues, Target};
+use super::stream::{Command, StreamKind};
+use super::transfer::{self, Transfer};
+use crate::device::{
+    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, LoadedModule, ModuleKey,
+    StreamKey, Work,
+};
+
+/// Priorities of streams, most urgent first, as an A100 has them (`cuCtxGetStreamPriorityRange`).
+const PRIORITIES: std::ops::RangeInclusive<i32> = -5..=0;
+
+/// Streams of a device at once. A session names fewer; the rest are those destroyed whose work is not done, which would
+/// otherwise pile up behind a wait that never ends.
+const STREAMS_LIVE_MAX: usize = 2 * vgpu_proto::limits::STREAMS_MAX as usize;
+
+/// Work whose arguments were checked.
+enum Prepared {
+    Command(Command),
+    Record(EventKey),
+    Wait(EventKey),
+}
+
+pub(super) struct SoftContext {
+    card: Arc<Card>,
+    owner: Owner,
+    legacy: StreamKey,
+    env: Env,
+    modules: Mutex<Modules>,
+}
+
+impl SoftContext {
+    pub(super) fn new(
+        card: Arc<Card>,
+        owner: Owner,
+        legacy: StreamKey,
+        events: Arc<dyn DeviceEvents>,
+    ) -> Self {
+        let origin = card.executor().queues().origin;
+        let env = Env {
+            memory: Arc::clone(card.memory()),
+            output: Arc::new(move |bytes: &[u8]| events.output(bytes)),
+            budget: Arc::clone(card.budget()),
+            clock_ns: Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+        };
+        Self { card, owner, legacy, env, modules: Mutex::new(Modules::default()) }
+    }
+
+    /// Waits for all work submitted so far.
+    fn wait_for_all(&self) {
+        let mut queues = self.card.executor().queues();
+        let target = queues.everything(self.owner);
+        self.card.executor().wait(&mut queues, &target);
+    }
+
+    fn launch(&self, config: LaunchConfig) -> Result<Command, DeviceError> {
+        let function = Arc::clone(self.modules.lock().function(config.function)?);
+        function.check_launch(&config, self.card.description())?;
+        let faults = &self.card.config().faults;
+        Ok(Command::Launch(Box::new(LaunchJob {
+            delay: faults.delay_of(function.name()),
+            endless: faults.is_endless(function.name()),
+            function,
+            config,
+            env: self.env.clone(),
+            threads: self.card.config().threads,
+        })))
+    }
+
+    /// The command in the form that the queues hold; none where there is nothing to wait for.
+    fn command(
+        &self,
+        queues: &mut Queues,
+        stream: StreamKey,
+        work: Prepared,
+    ) -> Result<Option<Command>, DeviceError> {
+        Ok(match work {
+            Prepared::Command(command) => Some(command),
+            Prepared::Record(event) => {
+                // A record of a stream that refuses it would be the event's latest and never be complete.
+                queues.check_stream(self.owner, stream)?;
+                Some(Command::Record(queues.new_record(self.owner, event)?))
+            }
+            Prepared::Wait(event) => queues.latest_record(event)?.map(Command::Wait),
+        })
+    }
+
+    /// Checks what can be checked without the executor's lock.
+    fn prepare(&self, work: Work) -> Result<Prepared, DeviceError> {
+        let memory = self.card.memory();
+        let moves = |transfer: Transfer| {
+            transfer.check(memory)?;
+            Ok(Prepared::Command(Command::Transfer(transfer)))
+        };
+        match work {
+            Work::Launch(config) => Ok(Prepared::Command(self.launch(config)?)),
+            Work::Copy { destination, source, bytes } => {
+                moves(Transfer::Copy { destination, source, bytes, done: 0 })
+            }
+            Work::Memset { destination, value, element_bytes, count } => {
+                moves(Transfer::Fill { destination, value, element_bytes, count, done: 0 })
+            }
+            Work::WriteValue { address, value } => moves(Transfer::Word { address, value }),
+            Work::WaitValue { address, value, condition } => {
+                transfer::check_word(memory, address)?;
+                Ok(Prepared::Command(Command::WaitValue { address, value, condition }))
+            }
+            Work::Record(event) => Ok(Prepared::Record(event)),
+            Work::Wait(event) => Ok(Prepared::Wait(event)),
+            Work::Mark(mark, value) => Ok(Prepared::Command(Command::Mark(mark, value))),
+        }
+    }
+
+    fn free_module(&self, module: &Module) {
+        if let Some(address) = module.allocation {
+            self.card.free(self.owner, address);
+        }
+        self.card.discharge(module.code_bytes);
+    }
+}
+
+impl Context for SoftContext {
+    fn legacy_stream(&self) -> StreamKey {
+        self.legacy
+    }
+
+    fn stream_create(&self, blocking: bool, priority: i32) -> Result<StreamKey, DeviceError> {
+        let mut queues = self.card.executor().queues();
+        queues.check_context(self.owner)?;
+        if queues.streams.len() >= STREAMS_LIVE_MAX {
+            let text = format!("{STREAMS_LIVE_MAX} streams are there or have work left: wait for some of it");
+            return Err(DeviceError::new(Status::ERROR_OUT_OF_MEMORY, text));
+        }
+        let kind = if blocking { StreamKind::Blocking } else { StreamKind::NonBlocking };
+        let priority = priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
+        Ok(queues.add_stream(self.owner, kind, priority))
+    }
+
+    fn stream_destroy(&self, stream: StreamKey) {
+        self.card.executor().queues().destroy_stream(self.owner, stream);
+    }
+
+    fn stream_pending(&self, stream: StreamKey) -> u32 {
+        self.card.executor().queues().pending(self.owner, stream)
+    }
+
+    fn submit(&self, stream: StreamKey, work: Work) -> Result<(), DeviceError> {
+        let prepared = self.prepare(work)?;
+        let executor = self.card.executor();
+        let mut queues = executor.queues();
+        let is_mark = matches!(prepared, Prepared::Command(Command::Mark(..)));
+        if !is_mark {
+            queues.check_context(self.owner)?;
+        }
+        // A thread must be there before anything is queued, so that a refusal leaves nothing behind.
+        executor.ensure_thread(&mut queues)?;
+        let Some(command) = self.command(&mut queues, stream, prepared)? else { return Ok(()) };
+        if queues.submit(self.owner, stream, command)? {
+            executor.wake(&mut queues);
+        }
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        self.wait_for_all();
+        self.card.executor().queues().check_context(self.owner)
+    }
+
+    fn event_create(&self, timing: bool) -> Result<EventKey, DeviceError> {
+        let mut queues = self.card.executor().queues();
+        queues.check_context(self.owner)?;
+        let key = EventKey(queues.next_key());
+        queues.events.insert(key, Event { context: self.owner, timing, latest: None });
+        Ok(key)
+    }
+
+    fn event_destroy(&self, event: EventKey) {
+        let mut queues = self.card.executor().queues();
+        if queues.events.get(&event).is_some_and(|found| found.context == self.owner) {
+            queues.events.remove(&event);
+        }
+    }
+
+    fn event_synchronize(&self, event: EventKey) -> Result<(), DeviceError> {
+        let executor = self.card.executor();
+        let mut queues = executor.queues();
+        if let Some(record) = queues.latest_record(event)? {
+            executor.wait(&mut queues, &Target::Recorded(record));
+        }
+        queues.check_context(self.owner)
+    }
+
+    fn event_elapsed_ns(&self, start: EventKey, end: EventKey) -> Result<i64, DeviceError> {
+        let queues = self.card.executor().queues();
+        let at_ns = |key: EventKey| {
+            let invalid = |text: &str| DeviceError::new(Status::ERROR_INVALID_HANDLE, text);
+            let event = queues.events.get(&key).ok_or_else(|| invalid("no such event"))?;
+            if !event.timing {
+                return Err(invalid("the event takes no times"));
+            }
+            let record = event.latest.as_ref().ok_or_else(|| invalid("the event was never recorded"))?;
+            record.at_ns().ok_or_else(|| {
+                DeviceError::new(Status::ERROR_NOT_READY, "the event's record is not complete")
+            })
+        };
+        let (start_ns, end_ns) = (at_ns(start)?, at_ns(end)?);
+        Ok(end_ns.wrapping_sub(start_ns).cast_signed())
+    }
+
+    fn memory_alloc(&self, bytes: u64) -> Result<u64, DeviceError> {
+        self.card.executor().queues().check_context(self.owner)?;
+        if bytes == 0 {
+            return Err(DeviceError::new(Status::ERROR_INVALID_VALUE, "an allocation of 0 bytes"));
+        }
+        self.card.alloc(self.owner, bytes, 1)
+    }
+
+    /// Frees even after a sticky error, so that what the memory was charged for comes back.
+    fn memory_free(&self, address: u64) -> Result<(), DeviceError> {
+        let unknown = || {
+            let text = format!("nothing was allocated at {address:#x} in this context");
+            DeviceError::new(Status::ERROR_INVALID_VALUE, text)
+        };
+        if !self.card.owns(self.owner, address) || self.modules.lock().holds(address) {
+            return Err(unknown());
+        }
+        self.wait_for_all();
+        // Another thread may have freed it meanwhile.
+        if self.card.free(self.owner, address) { Ok(()) } else { Err(unknown()) }
+    }
+
+    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError> {
+        self.card.executor().queues().check_context(self.owner)?;
+        let loaded = load::load(&self.card, self.owner, image)?;
+        let mut queues = self.card.executor().queues();
+        let key = ModuleKey(queues.next_key());
+        let functions: Vec<_> =
+            loaded.functions.into_iter().map(|function| (FunctionKey(queues.next_key()), function)).collect();
+        drop(queues);
+        let description = LoadedModule {
+            module: key,
+            functions: functions.iter().map(|(key, function)| (*key, function.describe())).collect(),
+            memory_bytes: loaded.memory_bytes,
+        };
+        let module = Module {
+            program: loaded.program,
+            allocation: loaded.allocation,
+            code_bytes: loaded.code_bytes,
+            functions: functions.iter().map(|(key, _)| *key).collect(),
+        };
+        self.modules.lock().add(key, module, functions);
+        Ok(description)
+    }
+
+    fn module_unload(&self, module: ModuleKey) {
+        if !self.modules.lock().contains(module) {
+            return;
+        }
+        self.wait_for_all();
+        let removed = self.modules.lock().remove(module);
+        if let Some(module) = removed {
+            self.free_module(&module);
+        }
+    }
+
+    fn module_global(&self, module: ModuleKey, name: &str) -> Result<(u64, u64), DeviceError> {
+        self.modules.lock().global(module, name)
+    }
+
+    fn function_set_attribute(
+        &self,
+        function: FunctionKey,
+        attribute: u32,
+        value: i32,
+    ) -> Result<(), DeviceError> {
+        let function = Arc::clone(self.modules.lock().function(function)?);
+        function.set_attribute(attribute, value, self.card.description())
+    }
+
+    fn sticky_error(&self) -> Option<DeviceError> {
+        self.card.executor().queues().check_context(self.owner).err()
+    }
+}
+
+impl Drop for SoftContext {
+    fn drop(&mut self) {
+        self.card.executor().close_context(self.owner);
+        for module in self.modules.get_mut().take_all() {
+            self.free_module(&module);
+        }
+        self.card.free_all(self.owner);
+    }
+}
+
+impl fmt::Debug for SoftContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftContext").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}

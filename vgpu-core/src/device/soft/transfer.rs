@@ -1,0 +1,157 @@
+//! Copies, memsets and single words: work that moves bytes, in slices.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use vgpu_proto::Status;
+use vgpu_window::Region;
+
+use super::memory::AddressSpace;
+use crate::device::{DeviceError, Place};
+
+/// Bytes that a thread moves before it looks for other work: some 100 us, so that one large copy does not hold up the
+/// small ones of other streams.
+const SLICE_BYTES: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) enum Transfer {
+    Copy { destination: Place, source: Place, bytes: u64, done: u64 },
+    Fill { destination: u64, value: u32, element_bytes: u32, count: u64, done: u64 },
+    Word { address: u64, value: u32 },
+}
+
+/// How far a [`Transfer::slice`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slice {
+    More,
+    Complete,
+}
+
+impl Transfer {
+    /// Checks what can be known before the stream gets there.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` with the cause.
+    pub(super) fn check(&self, memory: &AddressSpace) -> Result<(), DeviceError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let found = match self {
+            Self::Copy { destination, source, bytes, .. } => {
+                resolve(memory, destination, 0, *bytes).and_then(|_| resolve(memory, source, 0, *bytes))
+            }
+            Self::Fill { destination, element_bytes, count, .. } => {
+                if !matches!(element_bytes, 1 | 2 | 4) {
+                    return Err(invalid(format!(
+                        "memset elements have 1, 2 or 4 bytes, not {element_bytes}"
+                    )));
+                }
+                if destination % u64::from(*element_bytes) != 0 {
+                    return Err(invalid(format!(
+                        "memset address {destination:#x} is not aligned to {element_bytes}"
+                    )));
+                }
+                let bytes = count
+                    .checked_mul(u64::from(*element_bytes))
+                    .ok_or_else(|| invalid("memset is longer than any memory"))?;
+                resolve(memory, &Place::Address(*destination), 0, bytes)
+            }
+            Self::Word { address, .. } => return check_word(memory, *address),
+        };
+        found.map(|_| ()).map_err(|lost| invalid(lost.0))
+    }
+
+    /// Moves the next bytes.
+    ///
+    /// # Errors
+    /// `ILLEGAL_ADDRESS`: memory that was there when the command was submitted is gone. Sticky.
+    pub(super) fn slice(&mut self, memory: &AddressSpace) -> Result<Slice, DeviceError> {
+        self.move_slice(memory).map_err(|lost| DeviceError::new(Status::ERROR_ILLEGAL_ADDRESS, lost.0))
+    }
+
+    /// Whether there is nothing to move. Then the driver does not look at the addresses either.
+    const fn is_empty(&self) -> bool {
+        matches!(self, Self::Copy { bytes: 0, .. } | Self::Fill { element_bytes: 1 | 2 | 4, count: 0, .. })
+    }
+
+    fn move_slice(&mut self, memory: &AddressSpace) -> Result<Slice, Lost> {
+        if self.is_empty() {
+            return Ok(Slice::Complete);
+        }
+        match self {
+            Self::Copy { destination, source, bytes, done } => {
+                let now = (*bytes - *done).min(SLICE_BYTES);
+                let (to, to_offset) = resolve(memory, destination, *done, now)?;
+                let (from, from_offset) = resolve(memory, source, *done, now)?;
+                from.copy_to(from_offset, &to, to_offset, now).map_err(|out| Lost(out.to_string()))?;
+                *done += now;
+                Ok(if *done == *bytes { Slice::Complete } else { Slice::More })
+            }
+            Self::Fill { destination, value, element_bytes, count, done } => {
+                let element = u64::from(*element_bytes);
+                let now = (*count - *done).min(SLICE_BYTES / element);
+                let place = Place::Address(*destination);
+                let (to, offset) = resolve(memory, &place, *done * element, now * element)?;
+                let pattern = value.to_le_bytes();
+                let pattern = &pattern[..pattern.len().min(*element_bytes as usize)];
+                to.fill(offset, pattern, now).map_err(|out| Lost(out.to_string()))?;
+                *done += now;
+                Ok(if *done == *count { Slice::Complete } else { Slice::More })
+            }
+            Self::Word { address, value } => {
+                let (to, offset) = resolve(memory, &Place::Address(*address), 0, 4)?;
+                let word = to.atomic_u32(offset).map_err(|out| Lost(out.to_string()))?;
+                word.store(value.to_le(), Ordering::Release);
+                Ok(Slice::Complete)
+            }
+        }
+    }
+}
+
+/// Checks the address of a word that a stream waits for or writes.
+///
+/// # Errors
+/// `INVALID_VALUE` with the cause.
+pub(super) fn check_word(memory: &AddressSpace, address: u64) -> Result<(), DeviceError> {
+    if !address.is_multiple_of(4) {
+        return Err(invalid(format!("word address {address:#x} is not aligned to 4")));
+    }
+    resolve(memory, &Place::Address(address), 0, 4).map(|_| ()).map_err(|lost| invalid(lost.0))
+}
+
+/// Reads a word that a stream waits for.
+///
+/// # Errors
+/// `ILLEGAL_ADDRESS`: its memory is gone. Sticky.
+pub(super) fn read_word(memory: &AddressSpace, address: u64) -> Result<u32, DeviceError> {
+    let gone = |text: String| DeviceError::new(Status::ERROR_ILLEGAL_ADDRESS, text);
+    let (region, offset) = resolve(memory, &Place::Address(address), 0, 4).map_err(|lost| gone(lost.0))?;
+    let word = region.atomic_u32(offset).map_err(|out| gone(out.to_string()))?;
+    Ok(u32::from_le(word.load(Ordering::Acquire)))
+}
+
+/// A range that no memory holds.
+struct Lost(String);
+
+/// The memory `at` bytes into a place.
+fn resolve(memory: &AddressSpace, place: &Place, at: u64, bytes: u64) -> Result<(Arc<Region>, u64), Lost> {
+    let out_of = |text: String| Lost(format!("{bytes} bytes at {text} are outside all memory"));
+    match place {
+        Place::Address(address) => {
+            let start = address.checked_add(at).ok_or_else(|| out_of(format!("{address:#x}")))?;
+            memory.find(start, bytes).ok_or_else(|| out_of(format!("{start:#x}")))
+        }
+        Place::Region(region, offset) => {
+            let start = offset.checked_add(at);
+            let end = start.and_then(|start| start.checked_add(bytes));
+            match (start, end) {
+                (Some(start), Some(end)) if end <= region.len() => Ok((Arc::clone(region), start)),
+                _ => Err(out_of(format!("offset {offset} of a region of {} bytes", region.len()))),
+            }
+        }
+    }
+}
+
+fn invalid(text: impl Into<String>) -> DeviceError {
+    DeviceError::new(Status::ERROR_INVALID_VALUE, text)
+}

@@ -1,0 +1,4 @@
+//! The engine that hosts embed: sessions, broker, device trait, software GPU.
+#![deny(unsafe_code)]
+
+pub mod device;
