@@ -7,6 +7,7 @@
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
+pub mod cuda;
 pub mod soft;
 
 use std::fmt;

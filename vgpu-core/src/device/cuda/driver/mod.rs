@@ -1,0 +1,30 @@
+//! The driver's objects, each with an owner, and its calls, each with a result.
+//!
+//! A [`Driver`] shows that the library is loaded and has every function that is called here. Each object is destroyed
+//! with its owner and keeps its context; each call makes its context current first. What could touch memory that is not
+//! there is `unsafe` and says what it asks for.
+
+mod api;
+mod error;
+mod event;
+mod function;
+mod handle;
+mod link;
+mod load;
+mod memory;
+mod module;
+mod query;
+mod stream;
+
+pub use self::api::{FUNCTIONS, SHIM};
+pub(super) use self::error::is_fault;
+pub use self::error::{CudaError, Missing};
+pub(super) use self::event::Event;
+pub(super) use self::function::{Attribute, Dimensions, Function};
+pub(super) use self::handle::Handle;
+pub(super) use self::link::link_ptx;
+pub use self::load::Driver;
+pub(super) use self::memory::{Allocation, Registration, copy, fill};
+pub(super) use self::module::Module;
+pub(super) use self::query::{Property, describe};
+pub(super) use self::stream::Stream;

@@ -1,0 +1,177 @@
+//! What needs no GPU: the order of counter writes, checked addresses, checked images.
+
+use super::bounds::{Needs, check_elf, check_fatbin};
+use super::order::{Kind, Order, Plan};
+use super::space::{Owner, Space};
+use super::{CudaDevice, CudaError};
+use crate::device::StreamKey;
+
+const LEGACY: StreamKey = StreamKey(1);
+const FIRST: StreamKey = StreamKey(2);
+const SECOND: StreamKey = StreamKey(3);
+const EXEMPT: StreamKey = StreamKey(4);
+
+fn order() -> Order {
+    let mut order = Order::default();
+    order.add(LEGACY, Kind::Legacy);
+    order.add(FIRST, Kind::Blocking);
+    order.add(SECOND, Kind::Blocking);
+    order.add(EXEMPT, Kind::NonBlocking);
+    order
+}
+
+/// Submits work as a context does; tells which streams wrote before it.
+fn work(order: &mut Order, key: StreamKey) -> Vec<(StreamKey, u64)> {
+    let mut writes = order.before_work(key);
+    for (other, count) in &writes {
+        order.count_write(*other, *count);
+    }
+    writes.sort_unstable();
+    order.count_work(key);
+    writes
+}
+
+fn mark(order: &mut Order, key: StreamKey) -> Plan {
+    let plan = order.plan_mark(key).expect("the stream is there");
+    if let Plan::Write(count) = plan {
+        order.count_write(key, count);
+    }
+    plan
+}
+
+#[test]
+fn a_mark_behind_work_is_written() {
+    let mut order = order();
+    for key in [LEGACY, FIRST, EXEMPT] {
+        assert_eq!(mark(&mut order, key), Plan::Write(1), "nothing stands against it");
+    }
+    assert_eq!(work(&mut order, EXEMPT), []);
+    assert_eq!(mark(&mut order, EXEMPT), Plan::Write(3));
+    assert_eq!(mark(&mut order, EXEMPT), Plan::Write(4));
+}
+
+#[test]
+fn blocking_streams_write_before_legacy_work() {
+    let mut order = order();
+    work(&mut order, FIRST);
+    work(&mut order, FIRST);
+    work(&mut order, SECOND);
+    work(&mut order, EXEMPT);
+    assert_eq!(work(&mut order, LEGACY), [(FIRST, 2), (SECOND, 1)]);
+    // A write now would wait for the legacy stream's work.
+    assert_eq!(mark(&mut order, FIRST), Plan::Refer(2));
+    assert_eq!(mark(&mut order, SECOND), Plan::Refer(1));
+    assert_eq!(mark(&mut order, EXEMPT), Plan::Write(2));
+    assert_eq!(work(&mut order, LEGACY), [], "written already");
+    assert_eq!(work(&mut order, FIRST), [(LEGACY, 2)]);
+    assert_eq!(mark(&mut order, FIRST), Plan::Write(4));
+}
+
+#[test]
+fn the_legacy_stream_writes_before_blocking_work() {
+    let mut order = order();
+    work(&mut order, LEGACY);
+    assert_eq!(work(&mut order, EXEMPT), []);
+    assert_eq!(mark(&mut order, LEGACY), Plan::Write(2));
+    assert_eq!(work(&mut order, SECOND), [], "the mark told all");
+    assert_eq!(mark(&mut order, LEGACY), Plan::Refer(2));
+    work(&mut order, LEGACY);
+    assert_eq!(work(&mut order, FIRST), [(LEGACY, 3)]);
+    assert_eq!(work(&mut order, SECOND), []);
+    assert_eq!(mark(&mut order, LEGACY), Plan::Refer(3));
+}
+
+#[test]
+fn removed_streams_are_forgotten() {
+    let mut order = order();
+    work(&mut order, FIRST);
+    order.remove(FIRST);
+    assert_eq!(work(&mut order, LEGACY), []);
+    assert_eq!(order.plan_mark(FIRST), None);
+    assert_eq!(order.due(FIRST), None);
+}
+
+#[test]
+fn space_knows_its_ranges() {
+    let space = Space::default();
+    assert!(space.add(0x1000, 0x1000, Owner::Context(1)));
+    assert!(space.add(0x2000, 0x10, Owner::Host));
+    assert!(!space.add(0x1fff, 1, Owner::Host) && !space.add(0xfff, 2, Owner::Host));
+    assert!(!space.add(u64::MAX, 2, Owner::Host));
+    assert!(space.check(0x1000, 0x1000).is_ok() && space.check(0x1fff, 1).is_ok());
+    for (address, bytes) in [(0xfff, 1), (0x1000, 0x1001), (0x1fff, 2), (0x2010, 1), (0x1000, u64::MAX)] {
+        assert!(space.check(address, bytes).is_err(), "{address:#x} {bytes}");
+    }
+    assert!(space.is_host(0x2000) && !space.is_host(0x1000));
+    space.remove_all(1);
+    assert!(space.check(0x1000, 1).is_err() && space.check(0x2000, 1).is_ok());
+}
+
+/// A cubin of one section of code and a symbol table with one symbol.
+fn elf(symbol_kind: u8, symbol_flags: u8) -> Vec<u8> {
+    let (code, symbols, sections) = (64_u64, 128_u64, 176_u64);
+    let mut image = vec![0; 176 + 3 * 64];
+    image[..4].copy_from_slice(b"\x7fELF");
+    let mut put = |at: u64, bytes: &[u8]| {
+        let at = usize::try_from(at).expect("small");
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    put(40, &sections.to_le_bytes());
+    put(58, &64_u16.to_le_bytes());
+    put(60, &3_u16.to_le_bytes());
+    put(symbols + 24 + 4, &[symbol_kind, symbol_flags]);
+    for (index, kind, flags, offset, bytes) in [(1, 1_u32, 2_u64, code, 64_u64), (2, 2, 0, symbols, 48)] {
+        let header = sections + index * 64;
+        put(header + 4, &kind.to_le_bytes());
+        put(header + 8, &flags.to_le_bytes());
+        put(header + 24, &offset.to_le_bytes());
+        put(header + 32, &bytes.to_le_bytes());
+    }
+    image
+}
+
+#[test]
+fn cubins_are_checked_to_their_end() {
+    assert_eq!(check_elf(&elf(2, 0x10)), Ok(Needs { memory_bytes: 64, calls: false }));
+    assert_eq!(check_elf(&elf(2, 0)), Ok(Needs { memory_bytes: 64, calls: true }));
+    let whole = elf(2, 0x10);
+    for len in 0..whole.len() {
+        assert!(check_elf(&whole[..len]).is_err(), "cut to {len}");
+    }
+    // Any byte may be wrong; the check ends with an answer.
+    for at in 0..whole.len() {
+        for value in [0xff, 0x80, 0x01] {
+            let mut image = whole.clone();
+            image[at] = value;
+            let _ = check_elf(&image);
+        }
+    }
+}
+
+#[test]
+fn fatbins_are_checked_to_their_end() {
+    let mut image = b"\x50\xed\x55\xba\x01\0\x10\0".to_vec();
+    image.extend(48_u64.to_le_bytes());
+    image.extend(b"\x02\0\x01\x01\x20\0\0\0");
+    image.extend(16_u64.to_le_bytes());
+    image.resize(64, 0);
+    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 64, calls: true }));
+    for len in 0..image.len() {
+        assert!(check_fatbin(&image[..len]).is_err(), "cut to {len}");
+    }
+    let mut long = image.clone();
+    long[24] = 17;
+    assert!(check_fatbin(&long).is_err(), "an entry goes past the end");
+    let mut endless = image;
+    endless[20..24].fill(0);
+    assert!(check_fatbin(&endless).is_err(), "an entry without a header");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error() {
+    // With or without a driver on this machine.
+    match CudaDevice::open(7_000) {
+        Err(CudaError::NoDriver | CudaError::NoDevice { .. } | CudaError::Driver(_)) => {}
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,122 @@
+//! Work as it goes to the driver: addresses checked, names looked up.
+
+use std::sync::Arc;
+
+use vgpu_proto::Status;
+
+use super::context::Shared;
+use super::device::Recorded;
+use super::function::Kernel;
+use crate::device::{DeviceError, LaunchConfig, Place, WaitCondition, Work};
+
+/// Checked work. Every address lies in memory of the session.
+#[derive(Debug)]
+pub(super) enum Checked {
+    Nothing,
+    Launch(Arc<Kernel>, LaunchConfig),
+    Copy { destination: u64, source: u64, bytes: usize },
+    Fill { destination: u64, value: u32, element_bytes: u32, count: usize },
+    Record(Arc<Recorded>),
+    Wait(Arc<Recorded>),
+    WaitValue { address: u64, value: u32, condition: WaitCondition },
+    WriteValue { address: u64, value: u32 },
+}
+
+fn invalid(text: String) -> DeviceError {
+    DeviceError::new(Status::ERROR_INVALID_VALUE, text)
+}
+
+impl Shared {
+    /// Checks work that is no mark.
+    pub(super) fn check_work(&self, work: Work) -> Result<Checked, DeviceError> {
+        match work {
+            Work::Launch(config) => self.check_launch(config),
+            Work::Copy { destination, source, bytes } => {
+                if bytes == 0 {
+                    return Ok(Checked::Nothing);
+                }
+                let destination = self.place(&destination, bytes)?;
+                let source = self.place(&source, bytes)?;
+                Ok(Checked::Copy { destination, source, bytes: size(bytes)? })
+            }
+            Work::Memset { destination, value, element_bytes, count } => {
+                self.check_fill(destination, value, element_bytes, count)
+            }
+            Work::Record(event) => Ok(Checked::Record(self.card().event(event)?)),
+            Work::Wait(event) => Ok(Checked::Wait(self.card().event(event)?)),
+            Work::WaitValue { address, value, condition } => {
+                self.check_word(address)?;
+                Ok(Checked::WaitValue { address, value, condition })
+            }
+            Work::WriteValue { address, value } => {
+                self.check_word(address)?;
+                Ok(Checked::WriteValue { address, value })
+            }
+            // The context takes marks out before it checks the rest.
+            Work::Mark(..) => Ok(Checked::Nothing),
+        }
+    }
+
+    fn check_launch(&self, config: LaunchConfig) -> Result<Checked, DeviceError> {
+        let kernel = self.kernel(config.function)?;
+        if config.params.len() != kernel.params_bytes {
+            let (given, takes) = (config.params.len(), kernel.params_bytes);
+            return Err(invalid(format!(
+                "launch of {}: {given} bytes of parameters, it takes {takes}",
+                kernel.name
+            )));
+        }
+        Ok(Checked::Launch(kernel, config))
+    }
+
+    fn check_fill(
+        &self,
+        destination: u64,
+        value: u32,
+        element_bytes: u32,
+        count: u64,
+    ) -> Result<Checked, DeviceError> {
+        if !matches!(element_bytes, 1 | 2 | 4) {
+            return Err(invalid(format!("memset elements have 1, 2 or 4 bytes, not {element_bytes}")));
+        }
+        if count == 0 {
+            return Ok(Checked::Nothing);
+        }
+        let element = u64::from(element_bytes);
+        if !destination.is_multiple_of(element) {
+            return Err(invalid(format!("memset address {destination:#x} is not aligned to {element}")));
+        }
+        let bytes = count.checked_mul(element);
+        let bytes = bytes.ok_or_else(|| invalid("memset is longer than any memory".to_owned()))?;
+        self.card().space().check(destination, bytes)?;
+        Ok(Checked::Fill { destination, value, element_bytes, count: size(count)? })
+    }
+
+    fn check_word(&self, address: u64) -> Result<(), DeviceError> {
+        if !address.is_multiple_of(4) {
+            return Err(invalid(format!("word address {address:#x} is not aligned to 4")));
+        }
+        self.card().space().check(address, 4)
+    }
+
+    /// The address of a place that has `bytes` bytes.
+    fn place(&self, place: &Place, bytes: u64) -> Result<u64, DeviceError> {
+        match place {
+            Place::Address(address) => {
+                self.card().space().check(*address, bytes)?;
+                Ok(*address)
+            }
+            Place::Region(region, offset) => {
+                if offset.checked_add(bytes).is_none_or(|end| end > region.len()) {
+                    let len = region.len();
+                    return Err(invalid(format!("{bytes} bytes at offset {offset} of a region of {len}")));
+                }
+                Ok(self.card().pinned().find(region)? + offset)
+            }
+        }
+    }
+}
+
+fn size(bytes: u64) -> Result<usize, DeviceError> {
+    usize::try_from(bytes).map_err(|_| invalid(format!("{bytes} is more than any memory")))
+}

@@ -1,0 +1,307 @@
+//! A real GPU where it is more than the conformance suite asks: faults by name, contexts used again, what calls cost.
+
+mod gpu {
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, Instant};
+
+    use parking_lot::Mutex;
+    use vgpu_core::device::cuda::CudaDevice;
+    use vgpu_core::device::{
+        Context, Device, DeviceError, DeviceEvents, FunctionKey, LaunchConfig, Mark, Place, StreamKey, Work,
+    };
+    use vgpu_proto::Status;
+    use vgpu_window::Region;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const TINY: &str = include_str!("../fixtures/tiny.ptx");
+    const CALLS: &str = include_str!("../fixtures/device_call.ptx");
+    const WILD: &str = include_str!("../fixtures/wild_access.ptx");
+
+    /// Hears of faults, and is a mark in a page of its own.
+    #[derive(Debug)]
+    struct Ears {
+        faults: Mutex<Vec<DeviceError>>,
+        signalled: AtomicU64,
+        word: Arc<Region>,
+    }
+
+    impl DeviceEvents for Ears {
+        fn fault(&self, error: &DeviceError) {
+            self.faults.lock().push(error.clone());
+        }
+        fn failed(&self, _: &DeviceError) {}
+        fn output(&self, _: &[u8]) {}
+        fn progress(&self) {}
+    }
+
+    impl Mark for Ears {
+        fn signal(&self, value: u64) {
+            self.word.atomic_u64(0).expect("the word is there").store(value, Ordering::Release);
+            self.wake(value);
+        }
+        fn word(&self) -> (&Arc<Region>, u64) {
+            (&self.word, 0)
+        }
+        fn wake(&self, value: u64) {
+            self.signalled.store(value, Ordering::Release);
+        }
+    }
+
+    struct Rig {
+        device: Arc<CudaDevice>,
+        context: Arc<dyn Context>,
+        ears: Arc<Ears>,
+        marks: u64,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self::on(CudaDevice::open(0).expect("a GPU that can be used"))
+        }
+
+        fn on(device: Arc<CudaDevice>) -> Self {
+            let word = Arc::new(Region::anonymous(4096).expect("a page"));
+            let ears = Arc::new(Ears { faults: Mutex::default(), signalled: AtomicU64::new(0), word });
+            let context = device.context_create(0, Arc::clone(&ears) as _).expect("a context");
+            Self { device, context, ears, marks: 0 }
+        }
+
+        fn kernel(&self, ptx: &str, name: &str) -> FunctionKey {
+            let module = self.context.module_load(ptx.as_bytes()).expect("the module loads");
+            module.functions.iter().find(|(_, found)| found.name == name).expect("a kernel").0
+        }
+
+        fn launch(&self, stream: StreamKey, function: FunctionKey, params: &[u8]) {
+            let config = LaunchConfig {
+                function,
+                grid: [1; 3],
+                block: [1; 3],
+                shared_bytes: 0,
+                cooperative: false,
+                params: params.into(),
+            };
+            self.context.submit(stream, Work::Launch(config)).expect("the launch is accepted");
+        }
+
+        /// Marks the stream and polls the word, as a guest does.
+        fn reach(&mut self, stream: StreamKey) {
+            self.marks += 1;
+            let mark = Work::Mark(Arc::clone(&self.ears) as _, self.marks);
+            self.context.submit(stream, mark).expect("the mark is accepted");
+            let word = self.ears.word.atomic_u64(0).expect("the word is there");
+            let start = Instant::now();
+            while word.load(Ordering::Acquire) < self.marks {
+                assert!(start.elapsed() < DEADLINE, "the mark never came");
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Runs another test of this file in a process of its own, since a fault ends all contexts of its process.
+    fn alone(test: &str, kernel: &str) -> String {
+        let output = Command::new(std::env::current_exe().expect("this program has a path"))
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .env("VGPU_KERNEL", kernel)
+            .output()
+            .expect("this program can run again");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{kernel}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn faults_have_their_names() {
+        for kernel in ["write_anywhere", "null_write", "misaligned_write", "shared_overrun", "trap_now"] {
+            print!("{}", alone("gpu::one_fault", kernel));
+        }
+    }
+
+    /// The kernel that the environment names; nothing without one.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn one_fault() {
+        let Ok(name) = std::env::var("VGPU_KERNEL") else { return };
+        let rig = Rig::new();
+        let memory = rig.context.memory_alloc(4096).expect("memory");
+        let (address, params, statuses): (u64, &[u8], &[Status]) = match name.as_str() {
+            "write_anywhere" => (16, &[1, 0, 0, 0], &[Status::ERROR_ILLEGAL_ADDRESS]),
+            "null_write" => (memory, &[], &[Status::ERROR_ILLEGAL_ADDRESS]),
+            "misaligned_write" => (memory, &[2, 0, 0, 0], &[Status::ERROR_MISALIGNED_ADDRESS]),
+            "shared_overrun" => (
+                memory,
+                &[0, 0, 16, 0],
+                &[
+                    Status::ERROR_ILLEGAL_ADDRESS,
+                    Status::ERROR_LAUNCH_FAILED,
+                    Status::ERROR_INVALID_ADDRESS_SPACE,
+                ],
+            ),
+            _ => (0, &[], &[Status::ERROR_LAUNCH_FAILED, Status::ERROR_ILLEGAL_INSTRUCTION]),
+        };
+        let mut block = if name == "trap_now" { Vec::new() } else { address.to_le_bytes().to_vec() };
+        block.extend_from_slice(params);
+        let stream = rig.context.stream_create(false, 0).expect("a stream");
+        rig.launch(stream, rig.kernel(WILD, &name), &block);
+        for value in [1, 2] {
+            let mark = Work::Mark(Arc::clone(&rig.ears) as _, value);
+            rig.context.submit(stream, mark).expect("marks are taken, with a fault too");
+        }
+        let error = rig.context.synchronize().expect_err("the kernel faults");
+        println!("{name}: {error}");
+        assert!(statuses.contains(&error.status), "{error}");
+        assert!(error.text.contains(&name), "{error}");
+        let start = Instant::now();
+        while rig.ears.signalled.load(Ordering::Acquire) < 2 {
+            assert!(start.elapsed() < DEADLINE, "the marks behind the fault never came");
+            std::thread::yield_now();
+        }
+        assert_eq!(
+            rig.ears.faults.lock().as_slice(),
+            std::slice::from_ref(&error),
+            "told once, before the marks"
+        );
+        assert_eq!(rig.context.sticky_error(), Some(error.clone()));
+        assert_eq!(rig.context.memory_alloc(4).expect_err("sticky").status, error.status);
+        rig.context.memory_free(memory).expect("the charge comes back");
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn contexts_are_used_again() {
+        let device = CudaDevice::open(0).expect("a GPU that can be used");
+        println!("{:?}; pageable access: {}", device.description(), device.has_pageable_access());
+        for round in 0..50 {
+            let mut first = Rig::on(Arc::clone(&device));
+            let mut second = (round % 10 == 0).then(|| Rig::on(Arc::clone(&device)));
+            for rig in second.iter_mut().chain([&mut first]) {
+                let stream = rig.context.stream_create(round % 2 == 0, 0).expect("a stream");
+                let empty = rig.kernel(TINY, "empty");
+                rig.context.memory_alloc(1 << 20).expect("memory");
+                rig.launch(stream, empty, &[]);
+                rig.reach(stream);
+            }
+        }
+    }
+
+    /// Recursion needs the call stack that idle contexts do without.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn kernels_that_recurse_have_a_stack() {
+        let mut rig = Rig::new();
+        let module = rig.context.module_load(CALLS.as_bytes()).expect("the module loads");
+        println!("memory of the module: {} B", module.memory_bytes);
+        let found = module.functions.iter().find(|(_, found)| found.name == "call_recursive");
+        let (function, description) = found.expect("a kernel");
+        println!("{description:?}");
+        let out = rig.context.memory_alloc(128).expect("memory");
+        let mut params = out.to_le_bytes().to_vec();
+        params.extend(32_u32.to_le_bytes());
+        let config = LaunchConfig {
+            function: *function,
+            grid: [1; 3],
+            block: [32, 1, 1],
+            shared_bytes: 0,
+            cooperative: false,
+            params: params.into(),
+        };
+        let stream = rig.context.stream_create(false, 0).expect("a stream");
+        rig.context.submit(stream, Work::Launch(config)).expect("the launch is accepted");
+        let staging = Arc::new(Region::anonymous(4096).expect("a page"));
+        let destination = Place::Region(Arc::clone(&staging), 0);
+        let copy = Work::Copy { destination, source: Place::Address(out), bytes: 128 };
+        rig.context.submit(stream, copy).expect("the copy is accepted");
+        rig.reach(stream);
+        let word = |at: u64| staging.atomic_u32(at * 4).expect("in range").load(Ordering::Relaxed);
+        assert_eq!((word(0), word(1), word(15), word(31)), (0, 1, 610, 610));
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU; prints what calls cost"]
+    fn latency() {
+        let mut rig = Rig::new();
+        let stream = rig.context.stream_create(false, 0).expect("a stream");
+        let empty = rig.kernel(TINY, "empty");
+        for (name, stream) in
+            [("non-blocking stream", stream), ("legacy stream", rig.context.legacy_stream())]
+        {
+            println!("{name}");
+            enqueue(&mut rig, stream, empty);
+            round_trips(&mut rig, stream, empty);
+        }
+        transfers(&mut rig, stream);
+    }
+
+    fn enqueue(rig: &mut Rig, stream: StreamKey, empty: FunctionKey) {
+        const BURST: u32 = 256;
+        let mut each_ns = Vec::new();
+        for _ in 0..40 {
+            let start = Instant::now();
+            for _ in 0..BURST {
+                rig.launch(stream, empty, &[]);
+            }
+            each_ns.push(start.elapsed().as_nanos() as u64 / u64::from(BURST));
+            rig.reach(stream);
+        }
+        report("launch, enqueue", each_ns);
+    }
+
+    fn round_trips(rig: &mut Rig, stream: StreamKey, empty: FunctionKey) {
+        let mut each_ns = Vec::new();
+        for _ in 0..2_000 {
+            let start = Instant::now();
+            rig.launch(stream, empty, &[]);
+            rig.reach(stream);
+            each_ns.push(start.elapsed().as_nanos() as u64);
+        }
+        report("launch + mark polled", each_ns);
+        let mut each_ns = Vec::new();
+        for _ in 0..500 {
+            let start = Instant::now();
+            rig.launch(stream, empty, &[]);
+            rig.context.synchronize().expect("no fault");
+            each_ns.push(start.elapsed().as_nanos() as u64);
+        }
+        report("launch + Context::synchronize", each_ns);
+    }
+
+    fn transfers(rig: &mut Rig, stream: StreamKey) {
+        let staging = Arc::new(Region::create_shared("vgpu-test", 64 << 20).expect("memory").0);
+        let memory = rig.context.memory_alloc(64 << 20).expect("memory");
+        let host = Place::Region(Arc::clone(&staging), 0);
+        let device = Place::Address(memory);
+        for (name, destination, source, bytes, rounds) in [
+            ("D2H 4 B", &host, &device, 4_u64, 2_000),
+            ("H2D 4 B", &device, &host, 4, 2_000),
+            ("H2D 64 MiB", &device, &host, 64 << 20, 20),
+            ("D2H 64 MiB", &host, &device, 64 << 20, 20),
+        ] {
+            let mut each_ns = Vec::new();
+            for _ in 0..rounds {
+                let work = Work::Copy { destination: destination.clone(), source: source.clone(), bytes };
+                let start = Instant::now();
+                rig.context.submit(stream, work).expect("the copy is accepted");
+                rig.reach(stream);
+                each_ns.push(start.elapsed().as_nanos() as u64);
+            }
+            report(name, each_ns);
+        }
+        let mut each_ns = Vec::new();
+        for _ in 0..50 {
+            let start = Instant::now();
+            let memory = rig.context.memory_alloc(2 << 20).expect("memory");
+            rig.context.memory_free(memory).expect("it was allocated");
+            each_ns.push(start.elapsed().as_nanos() as u64);
+        }
+        report("alloc + clear + free 2 MiB", each_ns);
+        assert!(!rig.device.description().name.is_empty());
+    }
+
+    fn report(what: &str, mut each_ns: Vec<u64>) {
+        each_ns.sort_unstable();
+        let at = |part: usize| each_ns[each_ns.len() * part / 100];
+        println!("{what}: p50 {} ns, p99 {} ns, least {} ns, n {}", at(50), at(99), at(0), each_ns.len());
+    }
+}
