@@ -1,4 +1,6 @@
 //! The engine that hosts embed: sessions, broker, device trait, software GPU.
 #![deny(unsafe_code)]
 
+pub mod broker;
 pub mod device;
+pub mod session;

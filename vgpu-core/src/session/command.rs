@@ -1,0 +1,53 @@
+//! A command on its way from the ring to the device, and what it waits for.
+
+use std::sync::Arc;
+
+use vgpu_proto::Status;
+use vgpu_proto::frame::ReplyTo;
+
+use super::event::Version;
+use crate::device::Work;
+
+/// A stream-ordered command in its stream's software queue.
+#[derive(Debug)]
+pub(super) struct Command {
+    /// Bytes of its frame: the credit that it returns.
+    pub(super) frame_bytes: u32,
+    /// Where its answer goes, if one is wanted.
+    pub(super) reply: Option<ReplyTo>,
+    /// What must be submitted first.
+    pub(super) after: Vec<Dependency>,
+    /// What to do.
+    pub(super) action: Action,
+}
+
+/// What submitting a command means.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Hand work to the device.
+    Work(Work),
+    /// Record an event.
+    Record(Arc<Version>),
+    /// Wait for an event's record.
+    Wait(Arc<Version>),
+    /// Publish the completion mark.
+    Synchronize,
+    /// Destroy the stream.
+    Destroy,
+    /// Nothing: the command was refused, or has nothing to wait for.
+    Finished(Status),
+}
+
+/// Something that must be submitted before a command or a job may go.
+#[derive(Debug)]
+pub(super) enum Dependency {
+    /// A stream's command of that number.
+    Submitted {
+        /// Stream slot.
+        stream: u32,
+        /// Number of the command in its slot, from 1.
+        sequence: u64,
+    },
+    /// An event's record.
+    Recorded(Arc<Version>),
+}

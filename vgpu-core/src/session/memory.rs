@@ -1,0 +1,177 @@
+//! Memory of a session: allocations inside its credit, copies, fills, words in stream order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use vgpu_proto::body;
+use vgpu_proto::frame::ReplyTo;
+use vgpu_proto::limits::ALLOCATIONS_MAX;
+use vgpu_proto::{ContextId, Status, Violation};
+
+use super::CreditKind;
+use super::command::Action;
+use super::dispatcher::Core;
+use super::job::{Job, Values, one, two};
+use super::state::Session;
+use crate::device::{Context, Place, WaitCondition, Work};
+
+/// What an allocation is rounded up to, in bytes, when it is charged: the alignment that CUDA promises.
+const CHARGE_BYTES: u64 = 256;
+
+impl Core {
+    pub(super) fn mem_get_info(&self, body: &body::MemGetInfo, reply: ReplyTo) -> Result<(), Violation> {
+        let (status, values) = match self.context(body.context.get())? {
+            Ok(_) => {
+                let total = self.session.limits.memory_bytes;
+                let used = self.session.ledger.used(CreditKind::Device);
+                (Status::SUCCESS, two(total.saturating_sub(used), total))
+            }
+            Err(status) => (status, Values::default()),
+        };
+        self.words().answer(reply, status, values);
+        Ok(())
+    }
+
+    pub(super) fn mem_alloc(
+        &mut self,
+        body: &body::MemAlloc,
+        reply: ReplyTo,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Violation> {
+        let index = ContextId::from_raw(body.context.get()).index();
+        match self.context(body.context.get())? {
+            Ok(entry) => {
+                let (device, bytes) = (entry.device.clone(), body.bytes.get());
+                jobs.push(Job::answering(&self.session, reply, move |session| {
+                    allocate(session, device.as_ref(), index, bytes).map(one)
+                }));
+            }
+            Err(status) => self.words().answer(reply, status, Values::default()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn mem_free(
+        &mut self,
+        body: &body::MemFree,
+        reply: ReplyTo,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Violation> {
+        let index = ContextId::from_raw(body.context.get()).index();
+        match self.context(body.context.get())? {
+            Ok(entry) => {
+                let (device, address) = (entry.device.clone(), body.address.get());
+                let job = Job::answering(&self.session, reply, move |session| {
+                    free(session, device.as_ref(), index, address).map(|()| Values::default())
+                });
+                self.after_context(index, job, jobs);
+            }
+            Err(status) => self.words().answer(reply, status, Values::default()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn memcpy(&self, body: &body::Memcpy) -> Action {
+        let bytes = body.bytes.get();
+        self.copy(Place::Address(body.destination.get()), Place::Address(body.source.get()), bytes)
+    }
+
+    pub(super) fn memcpy_from_staging(&self, body: &body::MemcpyFromStaging) -> Result<Action, Violation> {
+        let source = self.staged(body.staging_offset.get(), body.bytes.get())?;
+        Ok(self.copy(Place::Address(body.destination.get()), source, body.bytes.get()))
+    }
+
+    pub(super) fn memcpy_to_staging(&self, body: &body::MemcpyToStaging) -> Result<Action, Violation> {
+        let destination = self.staged(body.staging_offset.get(), body.bytes.get())?;
+        Ok(self.copy(destination, Place::Address(body.source.get()), body.bytes.get()))
+    }
+
+    fn copy(&self, destination: Place, source: Place, bytes: u64) -> Action {
+        if bytes == 0 {
+            return Action::Finished(Status::SUCCESS);
+        }
+        let copied = &self.session.tally.bytes_copied;
+        copied.store(copied.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+        Action::Work(Work::Copy { destination, source, bytes })
+    }
+
+    /// A part of staging that a frame names.
+    pub(super) fn staged(&self, offset: u64, bytes: u64) -> Result<Place, Violation> {
+        let end = offset.checked_add(bytes).ok_or(Violation::RegionBounds)?;
+        if end > self.session.staging.len() {
+            return Err(Violation::RegionBounds);
+        }
+        Ok(Place::Region(self.session.staging.clone(), offset))
+    }
+
+    pub(super) fn memset(body: &body::Memset) -> Action {
+        let (destination, count) = (body.destination.get(), body.count.get());
+        let (value, element_bytes) = (body.value.get(), body.element_bytes.get());
+        let size = u64::from(element_bytes);
+        if !matches!(element_bytes, 1 | 2 | 4)
+            || !destination.is_multiple_of(size)
+            || count.checked_mul(size).is_none()
+        {
+            return Action::Finished(Status::ERROR_INVALID_VALUE);
+        }
+        if count == 0 {
+            return Action::Finished(Status::SUCCESS);
+        }
+        Action::Work(Work::Memset { destination, value, element_bytes, count })
+    }
+
+    pub(super) fn wait_value(body: &body::StreamWaitValue32) -> Action {
+        let (address, value) = (body.address.get(), body.value.get());
+        match WaitCondition::from_number(body.condition.get()) {
+            Some(condition) if address.is_multiple_of(4) => {
+                Action::Work(Work::WaitValue { address, value, condition })
+            }
+            _ => Action::Finished(Status::ERROR_INVALID_VALUE),
+        }
+    }
+
+    pub(super) fn write_value(body: &body::StreamWriteValue32) -> Result<Action, Violation> {
+        if body.reserved.get() != 0 {
+            return Err(Violation::ReservedBits);
+        }
+        let address = body.address.get();
+        if !address.is_multiple_of(4) {
+            return Ok(Action::Finished(Status::ERROR_INVALID_VALUE));
+        }
+        Ok(Action::Work(Work::WriteValue { address, value: body.value.get() }))
+    }
+}
+
+fn charge(bytes: u64) -> Result<u64, Status> {
+    bytes.checked_next_multiple_of(CHARGE_BYTES).ok_or(Status::ERROR_OUT_OF_MEMORY)
+}
+
+fn allocate(session: &Arc<Session>, device: &dyn Context, context: u32, bytes: u64) -> Result<u64, Status> {
+    if bytes == 0 {
+        return Err(Status::ERROR_INVALID_VALUE);
+    }
+    if session.allocations.lock().len() >= ALLOCATIONS_MAX as usize {
+        return Err(Status::ERROR_OUT_OF_MEMORY);
+    }
+    let charged = charge(bytes)?;
+    session.ledger.take(CreditKind::Device, charged)?;
+    match device.memory_alloc(bytes) {
+        Ok(address) => {
+            session.allocations.lock().insert((context, address), charged);
+            Ok(address)
+        }
+        Err(error) => {
+            session.ledger.give(CreditKind::Device, charged);
+            Err(error.status)
+        }
+    }
+}
+
+fn free(session: &Arc<Session>, device: &dyn Context, context: u32, address: u64) -> Result<(), Status> {
+    // Taken out first: a second free of the same address, at the same time, finds nothing.
+    let charged =
+        session.allocations.lock().remove(&(context, address)).ok_or(Status::ERROR_INVALID_VALUE)?;
+    let freed = device.memory_free(address);
+    session.ledger.give(CreditKind::Device, charged);
+    freed.map_err(|error| error.status)
+}

@@ -1,0 +1,250 @@
+//! What all threads of a worker share of a session.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use vgpu_proto::control::Closing;
+use vgpu_proto::handshake::{Limits, RegionDescription};
+use vgpu_proto::{Op, Status, limits, window};
+use vgpu_window::{Region, Reservation, futex};
+
+use super::credit::Ledger;
+use super::region::Regions;
+use super::words::Words;
+use super::{CreditKind, CreditSource, SessionConfig, SessionSink};
+use crate::device::Device;
+
+/// Longest sleep of a dispatcher. A guest that writes the kick word at the right moment undoes a wake from inside; what
+/// the wake was for is then seen so much later, and an idle session pays a few microseconds of a second for it.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// A session, as threads other than the dispatcher's see it.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) id: u64,
+    pub(super) limits: Limits,
+    pub(super) device: Arc<dyn Device>,
+    pub(super) words: Arc<Words>,
+    pub(super) staging: Arc<Region>,
+    pub(super) regions: Mutex<Regions>,
+    pub(super) ledger: Ledger,
+    pub(super) sink: Arc<dyn SessionSink>,
+    /// Bytes of each device allocation, by context index and address.
+    pub(super) allocations: Mutex<HashMap<(u32, u64), u64>>,
+    pub(super) tally: Tally,
+    /// Held while a module is loaded, so that only one image at a time is copied and parsed: each may take some hundred
+    /// times as much memory as the guest paid for.
+    pub(super) loading: Mutex<()>,
+    closing: Mutex<Option<Closing>>,
+    sleeping: AtomicBool,
+    woken: AtomicBool,
+    /// Held so that nothing else lands where the guest expects device memory.
+    _arena: Arc<Reservation>,
+}
+
+/// Running sums of a session.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    commands: AtomicU64,
+    launches: AtomicU64,
+    pub(super) bytes_copied: AtomicU64,
+    pub(super) streams: AtomicU64,
+    pub(super) contexts: AtomicU64,
+    pub(super) faults: AtomicU64,
+}
+
+impl Tally {
+    pub(super) fn count(&self, op: Op) {
+        // One writer, the dispatcher: a plain load and store is enough and cheaper than an atomic addition.
+        let bump =
+            |counter: &AtomicU64| counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        bump(&self.commands);
+        if op == Op::LaunchKernel {
+            bump(&self.launches);
+        }
+    }
+}
+
+/// What a session did and holds; counts, or bytes where the name says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Operations read from the ring.
+    pub commands: u64,
+    /// Kernel launches read from the ring, refused ones included.
+    pub launches: u64,
+    /// Bytes of copies read from the ring, refused ones included.
+    pub bytes_copied: u64,
+    /// Live contexts.
+    pub contexts: u64,
+    /// Live streams, legacy ones included.
+    pub streams: u64,
+    /// Device memory in use, in bytes.
+    pub memory_bytes: u64,
+    /// Pinned memory in use, in bytes.
+    pub pinned_bytes: u64,
+    /// Contexts that met a sticky error.
+    pub faults: u64,
+}
+
+impl Session {
+    pub(super) fn new(
+        config: SessionConfig,
+        device: Arc<dyn Device>,
+        control: Arc<Region>,
+        staging: Arc<Region>,
+        credit: Arc<dyn CreditSource>,
+        sink: Arc<dyn SessionSink>,
+    ) -> Self {
+        let limits = Limits {
+            contexts: config.limits.contexts.min(limits::CONTEXTS_MAX),
+            streams: config.limits.streams.min(limits::STREAMS_MAX),
+            events: config.limits.events.min(limits::EVENTS_MAX),
+            modules: config.limits.modules.min(limits::MODULES_MAX),
+            functions: config.limits.functions.min(limits::FUNCTIONS_MAX),
+            regions: config.limits.regions.min(limits::REGIONS_MAX),
+            ..config.limits
+        };
+        let regions = Regions::new(config.heap, control.clone(), staging.clone(), limits.regions);
+        Self {
+            id: config.id,
+            limits,
+            device,
+            words: Arc::new(Words::new(control)),
+            staging,
+            regions: Mutex::new(regions),
+            ledger: Ledger::new(credit),
+            sink,
+            allocations: Mutex::default(),
+            tally: Tally::default(),
+            loading: Mutex::new(()),
+            closing: Mutex::new(None),
+            sleeping: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            _arena: config.arena,
+        }
+    }
+
+    /// The host's name for the session.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Adds a region to the pinned heap, at an address that guest and worker share. May block.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for no bytes, `OUT_OF_MEMORY` when a limit, the quota or the heap's range is reached.
+    pub fn region_add(&self, bytes: u64) -> Result<(RegionDescription, OwnedFd), Status> {
+        let (place, bytes) = self.regions.lock().reserve(bytes)?;
+        let added = self.region_fill(place, bytes);
+        if added.is_err() {
+            self.regions.lock().cancel(place);
+        }
+        added
+    }
+
+    fn region_fill(
+        &self,
+        place: super::region::Vacancy,
+        bytes: u64,
+    ) -> Result<(RegionDescription, OwnedFd), Status> {
+        self.ledger.take(CreditKind::Pinned, bytes)?;
+        let give = |status| {
+            self.ledger.give(CreditKind::Pinned, bytes);
+            status
+        };
+        let heap = self.regions.lock().heap().clone();
+        let (region, descriptor) = Region::create_shared_at("vgpu-heap", &heap, place.offset, bytes)
+            .map_err(|_| give(Status::ERROR_OUT_OF_MEMORY))?;
+        let region = Arc::new(region);
+        self.device.host_region_add(region.address(), &region).map_err(|error| give(error.status))?;
+        let description = RegionDescription { id: place.id, bytes, address: region.address() };
+        self.regions.lock().fill(place, region);
+        Ok((description, descriptor))
+    }
+
+    /// Removes a region of the pinned heap. The guest has waited for the work that uses it. May block.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` when there is no such region.
+    pub fn region_remove(&self, id: u32) -> Result<(), Status> {
+        let region = self.regions.lock().take(id)?;
+        let removed = self.device.host_region_remove(region.address());
+        let bytes = region.len();
+        drop(region);
+        self.regions.lock().vacate(id);
+        self.ledger.give(CreditKind::Pinned, bytes);
+        removed.map_err(|error| error.status)
+    }
+
+    /// Ends the session: every later call of the guest answers the status, every sleeper wakes, and the dispatcher's
+    /// next turn says so. The first cause wins.
+    pub fn close(&self, closing: &Closing) {
+        let first = {
+            let mut slot = self.closing.lock();
+            let first = slot.is_none();
+            slot.get_or_insert_with(|| closing.clone());
+            first
+        };
+        if first {
+            self.words.end(Status(closing.status));
+        }
+        self.wake();
+    }
+
+    pub(super) fn closing(&self) -> Option<Closing> {
+        self.closing.lock().clone()
+    }
+
+    /// What the session did and holds.
+    pub fn counts(&self) -> Counts {
+        let tally = &self.tally;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            commands: read(&tally.commands),
+            launches: read(&tally.launches),
+            bytes_copied: read(&tally.bytes_copied),
+            contexts: read(&tally.contexts),
+            streams: read(&tally.streams),
+            memory_bytes: self.ledger.used(CreditKind::Device),
+            pinned_bytes: self.ledger.used(CreditKind::Pinned),
+            faults: read(&tally.faults),
+        }
+    }
+
+    /// Makes the dispatcher take a turn.
+    pub(super) fn wake(&self) {
+        self.woken.store(true, Ordering::SeqCst);
+        // The guest can write the kick word, so whether to wake is decided by a flag that it cannot.
+        if self.sleeping.load(Ordering::SeqCst) {
+            let kick = self.words.word32(window::NEED_KICK);
+            kick.store(0, Ordering::SeqCst);
+            futex::wake_all(kick);
+        }
+    }
+
+    /// Whether someone asked for a turn since the last call.
+    pub(super) fn take_wake(&self) -> bool {
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sleeps until a kick, a wake, or the timeout, [`SLEEP_MAX`] at most; returns at once where the guest published
+    /// past `head`.
+    pub(super) fn sleep(&self, head: u64, timeout: Option<Duration>) {
+        let timeout = timeout.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        let kick = self.words.word32(window::NEED_KICK);
+        self.sleeping.store(true, Ordering::SeqCst);
+        kick.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let published = self.words.word64(window::RING_TAIL).load(Ordering::SeqCst) != head;
+        if !published && !self.woken.load(Ordering::SeqCst) {
+            futex::wait(kick, 1, Some(timeout));
+        }
+        self.sleeping.store(false, Ordering::SeqCst);
+        kick.store(0, Ordering::SeqCst);
+    }
+}

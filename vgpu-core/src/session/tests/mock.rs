@@ -1,0 +1,240 @@
+//! A device that does nothing but note what it is asked, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use vgpu_proto::Status;
+use vgpu_proto::control::{FunctionDescription, ParamDescription};
+use vgpu_proto::handshake::DeviceDescription;
+use vgpu_window::Region;
+
+use crate::device::{
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, Mark, ModuleKey,
+    StreamKey, Work,
+};
+use crate::session::{CreditKind, CreditSource, SessionSink};
+
+/// Credit up to a sum.
+#[derive(Debug)]
+pub(super) struct Purse(Mutex<u64>);
+
+impl Purse {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(Mutex::new(bytes))
+    }
+}
+
+impl CreditSource for Purse {
+    fn request(&self, _kind: CreditKind, bytes: u64, minimum: u64) -> u64 {
+        let mut left = self.0.lock();
+        let granted = bytes.min(*left);
+        if granted < minimum {
+            return 0;
+        }
+        *left -= granted;
+        granted
+    }
+
+    fn release(&self, _kind: CreditKind, bytes: u64) {
+        *self.0.lock() += bytes;
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Quiet;
+
+impl SessionSink for Quiet {
+    fn output(&self, _bytes: &[u8]) {}
+}
+
+/// What a device was asked: `(stream key, work)` as text.
+#[derive(Debug, Default)]
+pub(super) struct MockDevice {
+    description: DeviceDescription,
+    log: Arc<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    work: Mutex<Vec<(u64, String)>>,
+    marks: Mutex<Vec<(Arc<dyn Mark>, u64)>>,
+    events: Mutex<Option<Arc<dyn DeviceEvents>>>,
+    /// Answer of `stream_pending`.
+    pending: AtomicU32,
+    next: AtomicU64,
+    refuse: Mutex<Option<Status>>,
+    /// Module loads under way, and the most that ever were.
+    loads: AtomicU32,
+    loads_most: AtomicU32,
+}
+
+impl MockDevice {
+    /// What was submitted since the last call, marks left out.
+    pub(super) fn take(&self) -> Vec<(u64, String)> {
+        std::mem::take(&mut *self.log.work.lock())
+    }
+
+    /// Lets the device finish everything that it has.
+    pub(super) fn complete(&self) {
+        for (mark, value) in std::mem::take(&mut *self.log.marks.lock()) {
+            mark.signal(value);
+        }
+    }
+
+    pub(super) fn set_pending(&self, pending: u32) {
+        self.log.pending.store(pending, Ordering::Relaxed);
+    }
+
+    /// Makes the device refuse everything with that status.
+    pub(super) fn refuse(&self, status: Option<Status>) {
+        *self.log.refuse.lock() = status;
+    }
+
+    /// Most module loads that were under way at once.
+    pub(super) fn loads_most(&self) -> u32 {
+        self.log.loads_most.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn events(&self) -> Arc<dyn DeviceEvents> {
+        self.log.events.lock().clone().expect("a context was made")
+    }
+}
+
+impl Device for MockDevice {
+    fn description(&self) -> &DeviceDescription {
+        &self.description
+    }
+
+    fn context_create(
+        &self,
+        _flags: u32,
+        events: Arc<dyn DeviceEvents>,
+    ) -> Result<Arc<dyn Context>, DeviceError> {
+        *self.log.events.lock() = Some(events);
+        Ok(Arc::new(MockContext(self.log.clone())))
+    }
+
+    fn host_region_add(&self, _address: u64, _region: &Arc<Region>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn host_region_remove(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct MockContext(Arc<Log>);
+
+impl MockContext {
+    fn next(&self) -> u64 {
+        self.0.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Context for MockContext {
+    fn legacy_stream(&self) -> StreamKey {
+        StreamKey(0)
+    }
+
+    fn stream_create(&self, _blocking: bool, _priority: i32) -> Result<StreamKey, DeviceError> {
+        Ok(StreamKey(self.next()))
+    }
+
+    fn stream_destroy(&self, stream: StreamKey) {
+        self.0.work.lock().push((stream.0, "destroy".into()));
+    }
+
+    fn stream_pending(&self, _stream: StreamKey) -> u32 {
+        self.0.pending.load(Ordering::Relaxed)
+    }
+
+    fn submit(&self, stream: StreamKey, work: Work) -> Result<(), DeviceError> {
+        if let Some(status) = *self.0.refuse.lock() {
+            return Err(DeviceError::new(status, "refused"));
+        }
+        let text = match work {
+            Work::Mark(mark, value) => {
+                self.0.marks.lock().push((mark, value));
+                return Ok(());
+            }
+            Work::Launch(launch) => format!("launch {:?}", launch.grid),
+            Work::Copy { bytes, .. } => format!("copy {bytes}"),
+            Work::Memset { count, .. } => format!("memset {count}"),
+            Work::Record(event) => format!("record {}", event.0),
+            Work::Wait(event) => format!("wait {}", event.0),
+            Work::WaitValue { value, .. } => format!("wait value {value}"),
+            Work::WriteValue { value, .. } => format!("write value {value}"),
+        };
+        self.0.work.lock().push((stream.0, text));
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn event_create(&self, _timing: bool) -> Result<EventKey, DeviceError> {
+        Ok(EventKey(self.next()))
+    }
+
+    fn event_destroy(&self, _event: EventKey) {}
+
+    fn event_synchronize(&self, _event: EventKey) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn event_elapsed_ns(&self, start: EventKey, end: EventKey) -> Result<i64, DeviceError> {
+        Ok(end.0.cast_signed() - start.0.cast_signed())
+    }
+
+    fn memory_alloc(&self, _bytes: u64) -> Result<u64, DeviceError> {
+        Ok(self.next() << 20)
+    }
+
+    fn memory_free(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError> {
+        if image.starts_with(b"bad") {
+            return Err(DeviceError::new(Status::ERROR_INVALID_PTX, "line 1: bad"));
+        }
+        let loads = self.0.loads.fetch_add(1, Ordering::Relaxed) + 1;
+        self.0.loads_most.fetch_max(loads, Ordering::Relaxed);
+        // Long enough that loads which may overlap do.
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        self.0.loads.fetch_sub(1, Ordering::Relaxed);
+        let size_bytes = if image.starts_with(b"large") { 32_000 } else { 8 };
+        let params = vec![ParamDescription { offset_bytes: 0, size_bytes }];
+        let function = FunctionDescription { name: "kernel".into(), params, ..Default::default() };
+        let functions = vec![(FunctionKey(self.next()), function)];
+        Ok(LoadedModule { module: ModuleKey(self.next()), functions, memory_bytes: 1 << 10 })
+    }
+
+    fn module_unload(&self, _module: ModuleKey) {}
+
+    fn module_global(&self, _module: ModuleKey, name: &str) -> Result<(u64, u64), DeviceError> {
+        match name {
+            "variable" => Ok((4096, 8)),
+            _ => Err(DeviceError::new(Status::ERROR_NOT_FOUND, "no such variable")),
+        }
+    }
+
+    fn function_set_attribute(
+        &self,
+        _function: FunctionKey,
+        attribute: u32,
+        _value: i32,
+    ) -> Result<(), DeviceError> {
+        match attribute {
+            8 => Ok(()),
+            _ => Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, "no such attribute")),
+        }
+    }
+
+    fn sticky_error(&self) -> Option<DeviceError> {
+        None
+    }
+}
