@@ -1,0 +1,150 @@
+//! How a session is opened.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::connect::{self, Opening};
+use crate::errors::Result;
+use crate::session::Waiting;
+
+/// The socket of a guest that sets no `VGPU_SOCKET`.
+pub const DEFAULT_SOCKET: &str = "/run/vgpu/vgpu.sock";
+
+/// Start value of [`Builder::spin_ns`].
+const SPIN_NS: u64 = 50_000;
+
+/// Start value of [`Builder::answer_timeout`]. A host answers in milliseconds, but a hundred guests that start at once
+/// on two cores wait for as many workers to start.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Settings of a session, from the environment where it says something.
+///
+/// | variable | meaning |
+/// |---|---|
+/// | `VGPU_SOCKET` | the host's socket |
+/// | `VGPU_SYNC` | `1`: every call waits for its own work |
+/// | `VGPU_SPIN_NS` | see [`Builder::spin_ns`] |
+pub struct Builder {
+    socket: PathBuf,
+    spin_ns: u64,
+    synchronous: bool,
+    answer_timeout: Duration,
+    sink: Option<Box<dyn Write + Send>>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
+        let number = |name| get(name).and_then(|value| value.to_str()?.trim().parse().ok());
+        Self {
+            socket: get("VGPU_SOCKET")
+                .filter(|path| !path.is_empty())
+                .map_or(DEFAULT_SOCKET.into(), PathBuf::from),
+            spin_ns: number("VGPU_SPIN_NS").unwrap_or(SPIN_NS),
+            synchronous: number("VGPU_SYNC").is_some_and(|value: u64| value != 0),
+            answer_timeout: ANSWER_TIMEOUT,
+            sink: None,
+        }
+    }
+
+    /// The host's socket. Default: `VGPU_SOCKET`, else [`DEFAULT_SOCKET`].
+    #[must_use]
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = path.into();
+        self
+    }
+
+    /// How long a waiting thread polls before it sleeps, in nanoseconds. Default 50,000 or `VGPU_SPIN_NS`.
+    ///
+    /// 0 suits guests whose virtual CPUs share physical ones: each wait then costs a wake-up (some 10 us here and
+    /// there), and no CPU time. A large value keeps a core busy for as long as the GPU works, and answers soonest.
+    #[must_use]
+    pub fn spin_ns(mut self, spin_ns: u64) -> Self {
+        self.spin_ns = spin_ns;
+        self
+    }
+
+    /// Whether every call waits for its own work, so that it reports its own error. Default: `VGPU_SYNC`.
+    #[must_use]
+    pub fn synchronous(mut self, synchronous: bool) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// How long the host may take to answer the greeting. Default 5 s, sensibly 2 s or more.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = timeout;
+        self
+    }
+
+    /// Where the output of kernels goes (`printf`, failed assertions). Default: this process's standard output.
+    ///
+    /// A thread of the session writes to it; while it blocks, so do calls that wait for output or regions.
+    #[must_use]
+    pub fn output(mut self, sink: impl Write + Send + 'static) -> Self {
+        self.sink = Some(Box::new(sink));
+        self
+    }
+
+    /// Opens the session.
+    ///
+    /// # Errors
+    /// [`ConnectError`](crate::ConnectError), each naming cause and remedy.
+    pub fn connect(self) -> Result<Client> {
+        let stream = connect::dial(&self.socket)?;
+        self.connect_over(stream)
+    }
+
+    /// Opens the session over a stream that is connected already.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub fn connect_over(self, stream: UnixStream) -> Result<Client> {
+        let opening = Opening {
+            answer_timeout: self.answer_timeout,
+            waiting: Waiting { spin: Duration::from_nanos(self.spin_ns), sync_all: self.synchronous },
+            sink: self.sink.unwrap_or_else(|| Box::new(std::io::stdout())),
+        };
+        connect::open(stream, opening).map(Client::new)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("socket", &self.socket)
+            .field("spin_ns", &self.spin_ns)
+            .field("synchronous", &self.synchronous)
+            .field("answer_timeout", &self.answer_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_read_and_nonsense_is_the_default() {
+        let plain = Builder::from_variables(|_| None);
+        assert_eq!((plain.socket.to_str(), plain.spin_ns), (Some(DEFAULT_SOCKET), SPIN_NS));
+        assert!(!plain.synchronous);
+        let set = Builder::from_variables(|name| match name {
+            "VGPU_SOCKET" => Some("/tmp/x.sock".into()),
+            "VGPU_SPIN_NS" => Some("many".into()),
+            "VGPU_SYNC" => Some("1".into()),
+            _ => None,
+        });
+        assert_eq!((set.socket.to_str(), set.spin_ns), (Some("/tmp/x.sock"), SPIN_NS));
+        assert!(set.synchronous);
+    }
+}

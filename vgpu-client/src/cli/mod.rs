@@ -1,0 +1,12 @@
+//! The commands of the binary.
+
+pub(crate) mod info;
+pub(crate) mod run;
+
+/// One line for people who asked for more with `VGPU_LOG` (any value but `off`, `error` and `warn`).
+pub(crate) fn log(line: std::fmt::Arguments<'_>) {
+    let wanted = std::env::var("VGPU_LOG");
+    if wanted.is_ok_and(|level| !matches!(level.as_str(), "" | "off" | "error" | "warn")) {
+        eprintln!("vgpu-client: {line}");
+    }
+}

@@ -1,0 +1,86 @@
+//! The guest library of vgpu: CUDA work on a GPU that the host shares among many guests.
+//!
+//! It is typed and blocking, and it needs no CUDA installation: commands travel over shared memory to a worker on the
+//! host, which owns the real (or the software) GPU. It is not a CUDA driver: programs that call `libcuda` need the
+//! shim that is built upon this crate.
+//!
+//! ```no_run
+//! use vgpu_client::{Client, LaunchConfig, args};
+//!
+//! # fn main() -> Result<(), vgpu_client::Error> {
+//! let client = Client::connect()?;
+//! let context = client.context()?;
+//! let module = context.load_module(include_bytes!("lib.rs"))?; // PTX, in a real program
+//! let double = module.function("double_it")?;
+//!
+//! let stream = context.stream()?;
+//! let numbers = context.alloc::<f32>(1024)?;
+//! stream.copy_to_device(&numbers, &[1.0; 1024])?;
+//! stream.launch(&double, LaunchConfig::linear(1024, 256), args![&numbers, 1024u32])?;
+//! let mut doubled = [0.0; 1024];
+//! stream.copy_to_host(&numbers, &mut doubled)?; // waits for the kernel
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Order and errors
+//! Commands of one stream run in their order; [`Event`]s order streams among one another, as in CUDA. Launches, fills
+//! and copies return before they are done. What this library can check by itself (dimensions, lengths, pointers,
+//! parameter sizes) fails at once, as [`Misuse`]. What the host finds later is reported by the next call that looks:
+//! as [`Error::Earlier`] once, or as [`Error::Sticky`] by each call of a context that a fault has ended.
+//! `VGPU_SYNC=1` makes each call wait for its own work.
+//!
+//! # Threads
+//! All types are `Send` and `Sync`, and clones are handles of the same object. A stream whose queue is full holds up
+//! the threads that write to it, no others.
+//!
+//! # Forks
+//! A session belongs to the process that opened it. A child made by `fork` must not use, nor drop, what it inherited: open
+//! a session of its own instead.
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod args;
+mod builder;
+mod calls;
+mod client;
+mod connect;
+mod context;
+mod control;
+mod errors;
+mod event;
+mod fate;
+mod free_list;
+mod handles;
+mod heap;
+mod launch;
+mod layout;
+mod link;
+mod memory;
+mod module;
+mod per_thread;
+mod pinned;
+mod reply;
+mod ring;
+mod session;
+mod staging;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use args::{KernelArg, Packer, Raw};
+pub use builder::{Builder, DEFAULT_SOCKET};
+pub use calls::driver_calls;
+pub use client::{Client, MemoryKind, PointerAttributes};
+pub use context::{Context, MemoryInfo};
+pub use errors::{ConnectError, Ended, Error, HostFault, Misuse, Result};
+pub use event::{Event, EventOptions};
+pub use launch::LaunchConfig;
+pub use memory::{DeviceBuffer, DevicePtr, Element};
+pub use module::{Function, FunctionAttributes, Global, Module};
+pub use pinned::PinnedBuffer;
+pub use stream::{Stream, StreamOptions, WaitCondition};
+pub use vgpu_proto::control::ParamDescription;
+pub use vgpu_proto::handshake::{DeviceDescription, Limits};
+pub use vgpu_proto::{Class, Op, Order, Status};

@@ -1,0 +1,355 @@
+//! Modules, and the kernels and variables in them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use vgpu_proto::codec;
+use vgpu_proto::control::{FunctionDescription, ModuleDescription};
+use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX, PARAMS_BYTES_MAX};
+use vgpu_proto::{FunctionId, ModuleId, Op, RegionId, Status, body};
+
+use crate::addresses::{Kind, Span};
+use crate::context::Context;
+use crate::errors::{Error, HostFault, Misuse, Result};
+use crate::heap::PinnedAllocation;
+use crate::memory::DevicePtr;
+use crate::session::Session;
+use crate::staging::Chunk;
+
+/// Images up to this size travel through staging, larger ones in pinned memory of their own.
+const STAGED_IMAGE_BYTES: u64 = 1 << 20;
+
+/// Room for the answer of a load or a lookup: a kernel with 4,096 parameters fits, and a name of the longest kind.
+const ANSWER_BYTES: u64 = CONTROL_BYTES_MAX as u64;
+
+/// A loaded module. Clones are the same module.
+///
+/// Dropping the last clone, and the last kernel of it, unloads it and waits for its kernels.
+#[derive(Clone, Debug)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    id: ModuleId,
+    names: Vec<String>,
+    /// Kernels looked up so far. Data only: a whole `Function` would keep the module alive.
+    functions: Mutex<HashMap<String, Arc<FunctionData>>>,
+    globals: Mutex<HashMap<String, Global>>,
+}
+
+/// A variable of a module. Valid while the module is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the two figures of cuModuleGetGlobal")]
+pub struct Global {
+    /// Its address.
+    pub address: DevicePtr,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl From<Global> for DevicePtr {
+    fn from(global: Global) -> Self {
+        global.address
+    }
+}
+
+/// A kernel. Keeps its module loaded.
+#[derive(Clone, Debug)]
+pub struct Function {
+    module: Arc<Inner>,
+    data: Arc<FunctionData>,
+}
+
+#[derive(Debug)]
+pub(crate) struct FunctionData {
+    pub(crate) id: FunctionId,
+    pub(crate) description: FunctionDescription,
+    pub(crate) dynamic_shared_bytes_max: AtomicU32,
+    /// Whether a launch has succeeded. The first is synchronous: it may have to load code, and so fail for memory.
+    pub(crate) launched: AtomicBool,
+}
+
+/// What a kernel needs and allows (`cuFuncGetAttribute`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FunctionAttributes {
+    /// Threads of a block, at most.
+    pub threads_per_block_max: u32,
+    /// Static shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+    /// Constant memory, in bytes.
+    pub constant_bytes: u32,
+    /// Local memory of a thread, in bytes.
+    pub local_bytes: u32,
+    /// 32-bit registers of a thread.
+    pub registers: u32,
+    /// Dynamic shared memory that a launch may ask for, in bytes.
+    pub dynamic_shared_bytes_max: u32,
+    /// Number of parameters.
+    pub params: usize,
+}
+
+/// Where an image lies while it is loaded, and the room for the answer.
+struct Loading<'a> {
+    /// Room for the answer, and behind it the image if that is small.
+    chunk: Chunk<'a>,
+    /// The image, if it is large.
+    pinned: Option<Arc<PinnedAllocation>>,
+}
+
+impl<'a> Loading<'a> {
+    fn place(session: &'a Arc<Session>, image: &[u8]) -> Result<Self> {
+        let bytes = image.len() as u64;
+        // A load depends on no stream, so it may use the reserve. It takes all that it needs of staging at once: threads
+        // that hold a part and wait for another would wait for each other.
+        if bytes <= STAGED_IMAGE_BYTES {
+            let chunk = session.stage_privileged(0, ANSWER_BYTES + bytes)?;
+            chunk.write(ANSWER_BYTES, image);
+            return Ok(Self { chunk, pinned: None });
+        }
+        let pinned = PinnedAllocation::new(session, bytes)?;
+        pinned.region().write(pinned.offset(), image).expect("an allocation lies in its region");
+        Ok(Self { chunk: session.stage_privileged(0, ANSWER_BYTES)?, pinned: Some(pinned) })
+    }
+
+    fn image(&self) -> (RegionId, u64) {
+        match &self.pinned {
+            None => (RegionId::STAGING, self.chunk.offset + ANSWER_BYTES),
+            Some(allocation) => (RegionId(allocation.region_id()), allocation.offset()),
+        }
+    }
+}
+
+impl Module {
+    pub(crate) fn load(context: &Context, image: &[u8]) -> Result<Self> {
+        let bytes = image.len() as u64;
+        if bytes == 0 || bytes > IMAGE_BYTES_MAX {
+            return Err(Misuse::ImageSize { bytes, max: IMAGE_BYTES_MAX }.into());
+        }
+        context.check()?;
+        let session = context.session();
+        let loading = Loading::place(session, image)?;
+        let (index, generation) = session.tables.modules.mint()?;
+        let id = ModuleId::new(index, generation);
+        let (region, offset) = loading.image();
+        let body = body::ModuleLoad {
+            context: context.inner.id.raw().into(),
+            module: id.raw().into(),
+            image_offset: offset.into(),
+            image_bytes: bytes.into(),
+            reply_offset: loading.chunk.offset.into(),
+            reply_bytes: CONTROL_BYTES_MAX.into(),
+            image_region: region.0.into(),
+        };
+        let outcome = session.ask(0, &body, &[]).and_then(|(status, [length, ..])| {
+            let answered = described(&loading.chunk, length)?;
+            if status.is_success() {
+                return codec::decode(&answered).map_err(|_| HostFault::Description.into());
+            }
+            let text = String::from_utf8_lossy(&answered).trim_end().to_owned();
+            let text = Some(text).filter(|text| !text.is_empty());
+            Err(Error::Call { op: Op::ModuleLoad, status, text })
+        });
+        let description: ModuleDescription = outcome.inspect_err(|error| {
+            // Only where the host said no is the name free; after a broken answer it may hold the module.
+            if matches!(error, Error::Call { .. }) {
+                session.tables.modules.release(index);
+            }
+        })?;
+        let names = description.functions.into_iter().map(|function| function.name).collect();
+        let inner = Inner {
+            context: context.clone(),
+            id,
+            names,
+            functions: Mutex::default(),
+            globals: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Names of its kernels, as many as the host lists (some hundreds).
+    pub fn function_names(&self) -> &[String] {
+        &self.inner.names
+    }
+
+    /// Finds a kernel. Later calls with the same name are answered here.
+    ///
+    /// # Errors
+    /// [`Misuse::Name`]; [`Error::Call`] with `NOT_FOUND`; [`Error::Limit`]; or the session's end.
+    pub fn function(&self, name: &str) -> Result<Function> {
+        self.inner.context.check()?;
+        check_name(name)?;
+        let mut functions = self.inner.functions.lock();
+        let data = match functions.get(name) {
+            Some(data) => Arc::clone(data),
+            None => {
+                let data = Arc::new(self.look_up(name)?);
+                functions.insert(name.to_owned(), Arc::clone(&data));
+                data
+            }
+        };
+        Ok(Function { module: Arc::clone(&self.inner), data })
+    }
+
+    fn look_up(&self, name: &str) -> Result<FunctionData> {
+        let session = self.inner.context.session();
+        let answer = session.stage_privileged(0, ANSWER_BYTES)?;
+        let (index, generation) = session.tables.functions.mint()?;
+        let id = FunctionId::new(index, generation);
+        let body = body::ModuleGetFunction {
+            module: self.inner.id.raw().into(),
+            function: id.raw().into(),
+            reply_offset: answer.offset.into(),
+            reply_bytes: CONTROL_BYTES_MAX.into(),
+            reserved: 0.into(),
+        };
+        let (status, [length, ..]) = session.ask(0, &body, name.as_bytes())?;
+        if status != Status::SUCCESS {
+            session.tables.functions.release(index);
+            return Err(Error::Call { op: Op::ModuleGetFunction, status, text: Some(name.to_owned()) });
+        }
+        let bytes = described(&answer, length)?;
+        let description: FunctionDescription = codec::decode(&bytes).map_err(|_| HostFault::Description)?;
+        check_layout(&description)?;
+        Ok(FunctionData {
+            id,
+            dynamic_shared_bytes_max: AtomicU32::new(description.dynamic_shared_bytes_max),
+            description,
+            launched: AtomicBool::new(false),
+        })
+    }
+
+    /// Finds a variable. Later calls with the same name are answered here.
+    ///
+    /// # Errors
+    /// [`Misuse::Name`]; [`Error::Call`] with `NOT_FOUND`; or the session's end.
+    pub fn global(&self, name: &str) -> Result<Global> {
+        self.inner.context.check()?;
+        check_name(name)?;
+        let mut globals = self.inner.globals.lock();
+        if let Some(global) = globals.get(name) {
+            return Ok(*global);
+        }
+        let session = self.inner.context.session();
+        let body = body::ModuleGetGlobal { module: self.inner.id.raw().into() };
+        let (status, [address, bytes, ..]) = session.ask(0, &body, name.as_bytes())?;
+        if status != Status::SUCCESS {
+            return Err(Error::Call { op: Op::ModuleGetGlobal, status, text: Some(name.to_owned()) });
+        }
+        session.addresses.add(Span { base: address, bytes, kind: Kind::Global })?;
+        let global = Global { address: DevicePtr(address), bytes };
+        globals.insert(name.to_owned(), global);
+        Ok(global)
+    }
+}
+
+impl Function {
+    /// What the kernel needs and allows. Answered here.
+    pub fn attributes(&self) -> FunctionAttributes {
+        self.module.context.session().calls.count(Op::FuncGetAttribute);
+        let description = &self.data.description;
+        FunctionAttributes {
+            threads_per_block_max: description.threads_per_block_max,
+            shared_bytes: description.shared_bytes,
+            constant_bytes: description.constant_bytes,
+            local_bytes: description.local_bytes,
+            registers: description.registers,
+            dynamic_shared_bytes_max: self.data.dynamic_shared_bytes_max.load(Ordering::Relaxed),
+            params: description.params.len(),
+        }
+    }
+
+    /// The kernel's name.
+    pub fn name(&self) -> &str {
+        &self.data.description.name
+    }
+
+    /// Raises or lowers the dynamic shared memory that a launch may ask for
+    /// (`CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`), up to what the device allows by opting in, less the
+    /// kernel's static shared memory.
+    ///
+    /// # Errors
+    /// [`Misuse::SharedBytes`], what the host answers, or the session's end.
+    pub fn set_max_dynamic_shared(&self, bytes: u32) -> Result<()> {
+        let context = &self.module.context;
+        context.check()?;
+        let session = context.session();
+        let room = session.device.shared_bytes_per_block_optin_max;
+        let max = room.saturating_sub(self.data.description.shared_bytes);
+        if bytes > max {
+            return Err(Misuse::SharedBytes { bytes, max }.into());
+        }
+        let value = i32::try_from(bytes).map_err(|_| Misuse::SharedBytes { bytes, max })?;
+        let body = body::FuncSetAttribute {
+            function: self.data.id.raw().into(),
+            attribute: body::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.into(),
+            value: value.into(),
+        };
+        session.call(0, &body, &[])?;
+        self.data.dynamic_shared_bytes_max.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.module.context
+    }
+
+    pub(crate) fn data(&self) -> &FunctionData {
+        &self.data
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // As for device memory: waiting for what a panicking thread queued could last for ever.
+        if std::thread::panicking() {
+            return;
+        }
+        let session = self.context.session();
+        for global in self.globals.get_mut().values() {
+            session.addresses.remove(global.address.0);
+        }
+        if session.call(0, &body::ModuleUnload { module: self.id.raw().into() }, &[]).is_ok() {
+            for function in self.functions.get_mut().values() {
+                session.tables.functions.release(function.id.index());
+            }
+            session.tables.modules.release(self.id.index());
+        }
+    }
+}
+
+/// The `length` bytes that the host wrote to the start of `answer`.
+fn described(answer: &Chunk<'_>, length: u64) -> Result<Vec<u8>, HostFault> {
+    if length > ANSWER_BYTES {
+        return Err(HostFault::Description);
+    }
+    let mut bytes = vec![0; length as usize];
+    answer.read(0, &mut bytes);
+    Ok(bytes)
+}
+
+fn check_name(name: &str) -> Result<(), Misuse> {
+    let bytes = name.len();
+    if bytes == 0 || bytes > NAME_BYTES_MAX as usize || name.contains('\0') {
+        return Err(Misuse::Name { bytes, max: NAME_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// Checks that the parameters lie in their block, in order and apart, so that packing arguments cannot go wrong.
+fn check_layout(description: &FunctionDescription) -> Result<(), HostFault> {
+    let mut end = 0;
+    for param in &description.params {
+        let next = param.offset_bytes.checked_add(param.size_bytes).ok_or(HostFault::Description)?;
+        if param.offset_bytes < end || next > PARAMS_BYTES_MAX {
+            return Err(HostFault::Description);
+        }
+        end = next;
+    }
+    Ok(())
+}

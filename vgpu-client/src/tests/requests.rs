@@ -1,0 +1,214 @@
+//! What the fake host does with each operation.
+
+use vgpu_proto::control::{FunctionDescription, ModuleDescription, ParamDescription};
+use vgpu_proto::{ContextId, EventId, Request, Status, StreamId, body, codec, window};
+
+use super::fake_host::{Queued, Reader};
+
+type Answer = (Status, [u64; 4]);
+
+const DONE: Answer = (Status::SUCCESS, [0; 4]);
+
+fn value(value: u64) -> Answer {
+    (Status::SUCCESS, [value, 0, 0, 0])
+}
+
+fn failed(status: Status) -> Answer {
+    (status, [0; 4])
+}
+
+/// The kernels of every module.
+fn kernels() -> Vec<FunctionDescription> {
+    let kernel = |name: &str, sizes: &[u32]| {
+        let mut offset = 0_u32;
+        let params = sizes.iter().map(|size| {
+            let offset_bytes = offset.next_multiple_of(*size);
+            offset = offset_bytes + size;
+            ParamDescription { offset_bytes, size_bytes: *size }
+        });
+        FunctionDescription {
+            name: name.into(),
+            params: params.collect(),
+            threads_per_block_max: 256,
+            shared_bytes: 1024,
+            dynamic_shared_bytes_max: 47 << 10,
+            ..Default::default()
+        }
+    };
+    vec![kernel("double_it", &[8, 4]), kernel("nothing", &[]), kernel("mixed", &[1, 8, 2, 4])]
+}
+
+/// Answers an operation that is not stream-ordered.
+pub(super) fn answer(host: &mut Reader, stream: u64, request: &Request, payload: &[u8]) -> Answer {
+    match request {
+        Request::Ping(_) | Request::FuncSetAttribute(_) => DONE,
+        Request::CtxCreate(body) => {
+            let context = ContextId::from_raw(body.context.get()).index();
+            assert!(host.live.insert(("context", context)), "minted twice");
+            let legacy = StreamId::from_raw(body.legacy_stream.get()).index();
+            assert!(host.live.insert(("stream", legacy)), "minted twice");
+            host.legacy.insert(context, legacy);
+            DONE
+        }
+        Request::CtxDestroy(body) => {
+            let context = ContextId::from_raw(body.context.get()).index();
+            host.live.remove(&("context", context));
+            if let Some(legacy) = host.legacy.remove(&context) {
+                host.live.remove(&("stream", legacy));
+            }
+            DONE
+        }
+        Request::CtxSynchronize(_) | Request::EventSynchronize(_) | Request::ModuleUnload(_) => DONE,
+        Request::StreamCreate(_) => {
+            let fresh = host.live.insert(("stream", StreamId::from_raw(stream).index()));
+            assert!(fresh, "minted twice");
+            DONE
+        }
+        Request::EventCreate(body) => {
+            let fresh = host.live.insert(("event", EventId::from_raw(body.event.get()).index()));
+            assert!(fresh, "minted twice");
+            DONE
+        }
+        Request::EventDestroy(body) => {
+            host.live.remove(&("event", EventId::from_raw(body.event.get()).index()));
+            DONE
+        }
+        Request::EventElapsedTime(_) => value(1_500),
+        Request::MemGetInfo(_) => (Status::SUCCESS, [1 << 29, 1 << 30, 0, 0]),
+        Request::MemAlloc(body) => {
+            if body.bytes.get() > 1 << 29 {
+                return failed(Status::ERROR_OUT_OF_MEMORY);
+            }
+            let address = host.next_address;
+            host.next_address += body.bytes.get().next_multiple_of(512);
+            host.memory.insert(address, vec![0; body.bytes.get() as usize]);
+            value(address)
+        }
+        Request::MemFree(body) => match host.memory.remove(&body.address.get()) {
+            Some(_) => DONE,
+            None => failed(Status::ERROR_INVALID_VALUE),
+        },
+        Request::ModuleLoad(body) => load(host, body),
+        Request::ModuleGetFunction(body) => look_up(host, body, payload),
+        Request::ModuleGetGlobal(_) => {
+            let address = host.next_address;
+            host.next_address += 512;
+            host.memory.insert(address, vec![0; 64]);
+            (Status::SUCCESS, [address, 64, 0, 0])
+        }
+        other => panic!("{other:?} is stream-ordered or never travels"),
+    }
+}
+
+fn load(host: &Reader, body: &body::ModuleLoad) -> Answer {
+    let mut image = vec![0; body.image_bytes.get() as usize];
+    let read = if body.image_region.get() == 1 {
+        host.machine.staging.read(body.image_offset.get(), &mut image)
+    } else {
+        let heap = host.machine.heap.lock();
+        let (_, region) = heap.values().find(|(id, _)| *id == body.image_region.get()).unwrap();
+        region.read(body.image_offset.get(), &mut image)
+    };
+    read.unwrap();
+    if image.starts_with(b"bad") {
+        let text = "line 1: expected a directive";
+        host.machine.staging.write(body.reply_offset.get(), text.as_bytes()).unwrap();
+        return (Status::ERROR_INVALID_PTX, [text.len() as u64, 0, 0, 0]);
+    }
+    let description = ModuleDescription { functions: kernels(), functions_left: 0 };
+    let bytes = codec::encode(&description).unwrap();
+    host.machine.staging.write(body.reply_offset.get(), &bytes).unwrap();
+    value(bytes.len() as u64)
+}
+
+fn look_up(host: &mut Reader, body: &body::ModuleGetFunction, payload: &[u8]) -> Answer {
+    let name = String::from_utf8(payload.to_vec()).unwrap();
+    let Some(kernel) = kernels().into_iter().find(|kernel| kernel.name == name) else {
+        return failed(Status::ERROR_NOT_FOUND);
+    };
+    host.functions.insert(body.function.get(), name);
+    let bytes = codec::encode(&kernel).unwrap();
+    host.machine.staging.write(body.reply_offset.get(), &bytes).unwrap();
+    value(bytes.len() as u64)
+}
+
+/// Runs a stream-ordered operation.
+pub(super) fn execute(host: &mut Reader, stream: u32, queued: &Queued) -> Status {
+    use std::sync::atomic::Ordering;
+    match &queued.request {
+        Request::StreamDestroy(_) => {
+            host.live.remove(&("stream", stream));
+        }
+        Request::Memcpy(body) => {
+            let bytes = host.load(body.source.get(), body.bytes.get());
+            host.store(body.destination.get(), &bytes);
+        }
+        Request::MemcpyFromStaging(body) => {
+            let mut bytes = vec![0; body.bytes.get() as usize];
+            host.machine.staging.read(body.staging_offset.get(), &mut bytes).unwrap();
+            host.store(body.destination.get(), &bytes);
+        }
+        Request::MemcpyToStaging(body) => {
+            let bytes = host.load(body.source.get(), body.bytes.get());
+            host.machine.staging.write(body.staging_offset.get(), &bytes).unwrap();
+        }
+        Request::Memset(body) => {
+            let element = &body.value.get().to_le_bytes()[..body.element_bytes.get() as usize];
+            host.store(body.destination.get(), &element.repeat(body.count.get() as usize));
+        }
+        Request::StreamWriteValue32(body) => {
+            host.store(body.address.get(), &body.value.get().to_le_bytes());
+        }
+        Request::LaunchKernel(body) => {
+            let status = Status(host.machine.orders.fail_launch.swap(0, Ordering::SeqCst));
+            if !status.is_success() {
+                let sticky = host.machine.orders.fail_sticky.load(Ordering::SeqCst);
+                let word = if sticky { window::context_error(0) } else { window::DEFERRED_ERROR };
+                if queued.reply.is_none() || sticky {
+                    host.machine.set(word, status.0);
+                }
+                return status;
+            }
+            if host.functions[&body.function.get()] == "double_it" {
+                let address = u64::from_le_bytes(queued.payload[..8].try_into().unwrap());
+                let count = u32::from_le_bytes(queued.payload[8..12].try_into().unwrap());
+                let mut bytes = host.load(address, u64::from(count) * 4);
+                for float in bytes.as_chunks_mut::<4>().0 {
+                    *float = (f32::from_le_bytes(*float) * 2.0).to_le_bytes();
+                }
+                host.store(address, &bytes);
+            }
+        }
+        // Streams of this host run one after another, so there is nothing to wait for.
+        _ => {}
+    }
+    Status::SUCCESS
+}
+
+impl Reader {
+    fn load(&self, address: u64, bytes: u64) -> Vec<u8> {
+        let mut out = vec![0; bytes as usize];
+        if address >= self.machine.heap_base && address < self.machine.heap_base + (1 << 36) {
+            let heap = self.machine.heap.lock();
+            let (base, (_, region)) = heap.range(..=address).next_back().unwrap();
+            region.read(address - base, &mut out).unwrap();
+        } else {
+            let (base, memory) = self.memory.range(..=address).next_back().unwrap();
+            let at = (address - base) as usize;
+            out.copy_from_slice(&memory[at..at + bytes as usize]);
+        }
+        out
+    }
+
+    fn store(&mut self, address: u64, bytes: &[u8]) {
+        if address >= self.machine.heap_base && address < self.machine.heap_base + (1 << 36) {
+            let heap = self.machine.heap.lock();
+            let (base, (_, region)) = heap.range(..=address).next_back().unwrap();
+            region.write(address - base, bytes).unwrap();
+        } else {
+            let (base, memory) = self.memory.range_mut(..=address).next_back().unwrap();
+            let at = (address - base) as usize;
+            memory[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+}
