@@ -1,0 +1,277 @@
+//! Copies between the program's memory and the device's, in one to three dimensions.
+
+use vgpu_client::DevicePtr;
+
+use crate::driver::{Driver, driver};
+use crate::fail::{Call, INVALID_VALUE, NOT_SUPPORTED};
+use crate::pointers::{HostMemory, HostPointer, In};
+use crate::stream::{self, DefaultStream, Resolved};
+
+use DefaultStream::{Legacy, PerThread};
+
+/// Whose memory an address lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Device memory, or pinned memory, which the device reaches too.
+    Device,
+    Pinned,
+    /// Any other memory of the program.
+    Pageable,
+}
+
+fn side(driver: &Driver, address: u64) -> Side {
+    match driver.client.pointer_attributes(DevicePtr(address)) {
+        Some(found) if found.kind == vgpu_client::MemoryKind::Pinned => Side::Pinned,
+        Some(_) => Side::Device,
+        None => Side::Pageable,
+    }
+}
+
+/// What a call says of the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// Nothing: unified addressing tells.
+    Any,
+    HostToDevice,
+    DeviceToHost,
+    DeviceToDevice,
+}
+
+/// Whether a call returns before the copy is done, where that is possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Return {
+    AtOnce,
+    WhenDone,
+}
+
+/// A copy of a call.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    destination: u64,
+    source: u64,
+    bytes: u64,
+    direction: Direction,
+}
+
+/// Queues a copy. Pageable memory is read, or written, before this returns.
+fn queue(driver: &Driver, target: &Resolved, copy: Copy) -> Call<(Side, Side)> {
+    let Copy { destination, source, bytes, direction } = copy;
+    let (to, from) = (side(driver, destination), side(driver, source));
+    let lost = match direction {
+        Direction::Any => false,
+        Direction::HostToDevice => to == Side::Pageable,
+        Direction::DeviceToHost => from == Side::Pageable,
+        Direction::DeviceToDevice => to == Side::Pageable || from == Side::Pageable,
+    };
+    if lost {
+        return Err(INVALID_VALUE);
+    }
+    let length = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
+    let stream = &target.stream;
+    let memory = |address| HostMemory::new(HostPointer::unified(address), length);
+    match (to, from) {
+        (Side::Pageable, Side::Pageable) => {
+            let source = memory(source)?.read().to_vec();
+            stream.synchronize()?;
+            memory(destination)?.write().copy_from_slice(&source);
+        }
+        (Side::Pageable, _) => stream.copy_bytes_to_host(DevicePtr(source), memory(destination)?.write())?,
+        (_, Side::Pageable) => stream.copy_bytes_to_device(DevicePtr(destination), memory(source)?.read())?,
+        _ => stream.copy(DevicePtr(destination), DevicePtr(source), bytes)?,
+    }
+    Ok((to, from))
+}
+
+fn run(copy: Copy, stream: u64, default: DefaultStream, returns: Return) -> Call {
+    let driver = driver()?;
+    let target = stream::resolve(driver, stream, default)?;
+    if copy.bytes == 0 {
+        return Ok(());
+    }
+    let sides = queue(driver, &target, copy)?;
+    // Between two places on the device a copy is asynchronous in either form; the program can see only pinned ones.
+    if returns == Return::WhenDone && (sides.0 == Side::Pinned || sides.1 == Side::Pinned) {
+        target.stream.synchronize()?;
+    }
+    Ok(())
+}
+
+fn linear(
+    destination: u64,
+    source: u64,
+    bytes: u64,
+    direction: Direction,
+    stream: Option<u64>,
+    default: DefaultStream,
+) -> Call {
+    let returns = if stream.is_some() { Return::AtOnce } else { Return::WhenDone };
+    run(Copy { destination, source, bytes, direction }, stream.unwrap_or(0), default, returns)
+}
+
+fn check_peers(to: u64, from: u64) -> Call {
+    let driver = driver()?;
+    crate::context::find(driver, to)?;
+    crate::context::find(driver, from).map(drop)
+}
+
+/// One side of a copy of boxes.
+#[derive(Clone, Copy, Debug)]
+struct BoxSide {
+    base: u64,
+    pitch: u64,
+    slice: u64,
+}
+
+/// `CU_MEMORYTYPE_HOST`, `DEVICE` and `UNIFIED`; 3 is an array.
+const TYPE_HOST: u32 = 1;
+const TYPE_DEVICE: u32 = 2;
+const TYPE_UNIFIED: u32 = 4;
+
+impl BoxSide {
+    /// From the fields of `CUDA_MEMCPY3D`: offset in x (bytes), y, z; memory type; host and device address; pitch and
+    /// height. A pitch or height of 0 stands for a packed box.
+    fn new(at: [u64; 3], kind: u64, addresses: [u64; 2], strides: [u64; 2], extent: [u64; 3]) -> Call<Self> {
+        let pitch = if strides[0] == 0 { at[0] + extent[0] } else { strides[0] };
+        let height = if strides[1] == 0 { at[1] + extent[1] } else { strides[1] };
+        // The field has 32 bits and padding.
+        let start = match kind as u32 {
+            TYPE_HOST => addresses[0],
+            TYPE_DEVICE | TYPE_UNIFIED => addresses[1],
+            3 => return Err(NOT_SUPPORTED),
+            _ => return Err(INVALID_VALUE),
+        };
+        if pitch < at[0].saturating_add(extent[0]) {
+            return Err(INVALID_VALUE);
+        }
+        let slice = pitch.checked_mul(height).ok_or(INVALID_VALUE)?;
+        let z = at[2].checked_mul(slice).ok_or(INVALID_VALUE)?;
+        let y = at[1].checked_mul(pitch).ok_or(INVALID_VALUE)?;
+        let base = start.checked_add(z).and_then(|base| base.checked_add(y));
+        let base = base.and_then(|base| base.checked_add(at[0])).ok_or(INVALID_VALUE)?;
+        Ok(Self { base, pitch, slice })
+    }
+}
+
+/// Copies a box row by row; rows that follow one another on both sides go together.
+fn boxed(from: BoxSide, to: BoxSide, extent: [u64; 3], stream: Option<u64>, default: DefaultStream) -> Call {
+    let driver = driver()?;
+    let target = stream::resolve(driver, stream.unwrap_or(0), default)?;
+    let [width, height, depth] = extent;
+    if width == 0 || height == 0 || depth == 0 {
+        return Ok(());
+    }
+    let packed = from.pitch == width && to.pitch == width;
+    let (rows, bytes) =
+        if packed { (1, width.checked_mul(height).ok_or(INVALID_VALUE)?) } else { (height, width) };
+    let mut pinned = false;
+    for z in 0..depth {
+        for y in 0..rows {
+            let place = |side: BoxSide| side.base.wrapping_add(z * side.slice).wrapping_add(y * side.pitch);
+            let (destination, source) = (place(to), place(from));
+            let copy = Copy { destination, source, bytes, direction: Direction::Any };
+            let sides = queue(driver, &target, copy)?;
+            pinned |= sides.0 == Side::Pinned || sides.1 == Side::Pinned;
+        }
+    }
+    if stream.is_none() && pinned {
+        target.stream.synchronize()?;
+    }
+    Ok(())
+}
+
+/// `CUDA_MEMCPY2D`: seven words for each side (x, y, type, host, device, array, pitch), then width and height.
+fn two_d(call: In<[u64; 16]>, stream: Option<u64>, default: DefaultStream) -> Call {
+    let words = call.read()?;
+    let extent = [words[14], words[15], 1];
+    let side = |at: usize| {
+        let side = &words[at..at + 7];
+        BoxSide::new([side[0], side[1], 0], side[2], [side[3], side[4]], [side[6], 0], extent)
+    };
+    boxed(side(0)?, side(7)?, extent, stream, default)
+}
+
+/// `CUDA_MEMCPY3D`: eleven words for each side (x, y, z, level, type, host, device, array, reserved, pitch, height), then
+/// width, height and depth.
+fn three_d(call: In<[u64; 25]>, stream: Option<u64>, default: DefaultStream) -> Call {
+    let words = call.read()?;
+    let extent = [words[22], words[23], words[24]];
+    let side = |at: usize| {
+        let side = &words[at..at + 11];
+        BoxSide::new([side[0], side[1], side[2]], side[4], [side[5], side[6]], [side[9], side[10]], extent)
+    };
+    boxed(side(0)?, side(11)?, extent, stream, default)
+}
+
+driver_calls! {
+    fn cuMemcpy(to: u64, from: u64, bytes: u64) { linear(to, from, bytes, Direction::Any, None, Legacy) }
+    fn cuMemcpy_ptds(to: u64, from: u64, bytes: u64) { linear(to, from, bytes, Direction::Any, None, PerThread) }
+    fn cuMemcpyAsync(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::Any, Some(stream), Legacy)
+    }
+    fn cuMemcpyAsync_ptsz(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::Any, Some(stream), PerThread)
+    }
+    fn cuMemcpyHtoD_v2(to: u64, from: u64, bytes: u64) {
+        linear(to, from, bytes, Direction::HostToDevice, None, Legacy)
+    }
+    fn cuMemcpyHtoD_v2_ptds(to: u64, from: u64, bytes: u64) {
+        linear(to, from, bytes, Direction::HostToDevice, None, PerThread)
+    }
+    fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::HostToDevice, Some(stream), Legacy)
+    }
+    fn cuMemcpyHtoDAsync_v2_ptsz(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::HostToDevice, Some(stream), PerThread)
+    }
+    fn cuMemcpyDtoH_v2(to: u64, from: u64, bytes: u64) {
+        linear(to, from, bytes, Direction::DeviceToHost, None, Legacy)
+    }
+    fn cuMemcpyDtoH_v2_ptds(to: u64, from: u64, bytes: u64) {
+        linear(to, from, bytes, Direction::DeviceToHost, None, PerThread)
+    }
+    fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::DeviceToHost, Some(stream), Legacy)
+    }
+    fn cuMemcpyDtoHAsync_v2_ptsz(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::DeviceToHost, Some(stream), PerThread)
+    }
+    fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: u64) {
+        linear(to, from, bytes, Direction::DeviceToDevice, None, Legacy)
+    }
+    fn cuMemcpyDtoD_v2_ptds(to: u64, from: u64, bytes: u64) {
+        linear(to, from, bytes, Direction::DeviceToDevice, None, PerThread)
+    }
+    fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::DeviceToDevice, Some(stream), Legacy)
+    }
+    fn cuMemcpyDtoDAsync_v2_ptsz(to: u64, from: u64, bytes: u64, stream: u64) {
+        linear(to, from, bytes, Direction::DeviceToDevice, Some(stream), PerThread)
+    }
+    // Both contexts are of the one device there is.
+    fn cuMemcpyPeer(to: u64, to_context: u64, from: u64, from_context: u64, bytes: u64) {
+        check_peers(to_context, from_context)?;
+        linear(to, from, bytes, Direction::DeviceToDevice, None, Legacy)
+    }
+    fn cuMemcpyPeer_ptds(to: u64, to_context: u64, from: u64, from_context: u64, bytes: u64) {
+        check_peers(to_context, from_context)?;
+        linear(to, from, bytes, Direction::DeviceToDevice, None, PerThread)
+    }
+    fn cuMemcpyPeerAsync(to: u64, to_context: u64, from: u64, from_context: u64, bytes: u64, stream: u64) {
+        check_peers(to_context, from_context)?;
+        linear(to, from, bytes, Direction::DeviceToDevice, Some(stream), Legacy)
+    }
+    fn cuMemcpyPeerAsync_ptsz(to: u64, to_context: u64, from: u64, from_context: u64, bytes: u64, stream: u64) {
+        check_peers(to_context, from_context)?;
+        linear(to, from, bytes, Direction::DeviceToDevice, Some(stream), PerThread)
+    }
+    fn cuMemcpy2D_v2(call: In<[u64; 16]>) { two_d(call, None, Legacy) }
+    fn cuMemcpy2D_v2_ptds(call: In<[u64; 16]>) { two_d(call, None, PerThread) }
+    fn cuMemcpy2DUnaligned_v2(call: In<[u64; 16]>) { two_d(call, None, Legacy) }
+    fn cuMemcpy2DUnaligned_v2_ptds(call: In<[u64; 16]>) { two_d(call, None, PerThread) }
+    fn cuMemcpy2DAsync_v2(call: In<[u64; 16]>, stream: u64) { two_d(call, Some(stream), Legacy) }
+    fn cuMemcpy2DAsync_v2_ptsz(call: In<[u64; 16]>, stream: u64) { two_d(call, Some(stream), PerThread) }
+    fn cuMemcpy3D_v2(call: In<[u64; 25]>) { three_d(call, None, Legacy) }
+    fn cuMemcpy3D_v2_ptds(call: In<[u64; 25]>) { three_d(call, None, PerThread) }
+    fn cuMemcpy3DAsync_v2(call: In<[u64; 25]>, stream: u64) { three_d(call, Some(stream), Legacy) }
+    fn cuMemcpy3DAsync_v2_ptsz(call: In<[u64; 25]>, stream: u64) { three_d(call, Some(stream), PerThread) }
+}

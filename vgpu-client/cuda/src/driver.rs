@@ -1,0 +1,106 @@
+//! The driver: what all calls of a process share.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use vgpu_client::{Client, DeviceDescription, Status};
+
+use crate::context::Context;
+use crate::event::EventEntry;
+use crate::fail::{Call, Fail};
+use crate::function::FunctionEntry;
+use crate::kernel::Kernel;
+use crate::library::Library;
+use crate::memory::Allocations;
+use crate::module::ModuleEntry;
+use crate::primary::Primary;
+use crate::stream::StreamEntry;
+use crate::table::{Kind, Table};
+
+/// Set in a child of `fork`: the session is its parent's.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+
+/// The session of this process and its objects.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) client: Client,
+    pub(crate) primary: Mutex<Primary>,
+    pub(crate) contexts: Table<Context>,
+    pub(crate) streams: Table<StreamEntry>,
+    pub(crate) events: Table<EventEntry>,
+    pub(crate) modules: Table<ModuleEntry>,
+    pub(crate) functions: Table<FunctionEntry>,
+    pub(crate) libraries: Table<Library>,
+    pub(crate) kernels: Table<Kernel>,
+    pub(crate) allocations: Allocations,
+}
+
+/// The driver, once `cuInit` has succeeded.
+///
+/// A child of `fork` has none, as natively: its parent's session is not its own.
+pub(crate) fn driver() -> Call<&'static Driver> {
+    match DRIVER.get() {
+        Some(driver) if !FORKED.load(Ordering::Relaxed) => Ok(driver),
+        _ => Err(Fail(Status::ERROR_NOT_INITIALIZED)),
+    }
+}
+
+/// Opens the session, once per process. A failed try may be repeated.
+pub(crate) fn start() -> Call {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = STARTING.lock();
+    if DRIVER.get().is_some() {
+        return driver().map(drop);
+    }
+    let client = Client::connect()?;
+    let driver = Driver {
+        client,
+        primary: Mutex::default(),
+        contexts: Table::new(Kind::Context),
+        streams: Table::new(Kind::Stream),
+        events: Table::new(Kind::Event),
+        modules: Table::new(Kind::Module),
+        functions: Table::new(Kind::Function),
+        libraries: Table::new(Kind::Library),
+        kernels: Table::new(Kind::Kernel),
+        allocations: Allocations::default(),
+    };
+    extern "C" fn in_child() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the handler only stores to an atomic, which is allowed between `fork` and whatever follows.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    let _ = DRIVER.set(driver);
+    Ok(())
+}
+
+impl Driver {
+    /// The GPU. There is one, with the number 0.
+    pub(crate) fn device(&self) -> &DeviceDescription {
+        self.client.device()
+    }
+
+    /// Drops all that belongs to a context which is about to go.
+    pub(crate) fn forget(&self, context: u64) {
+        drop(self.functions.take(|function| function.context == context));
+        drop(self.modules.take(|module| module.context.id == context));
+        for kernel in self.kernels.all() {
+            kernel.forget(context);
+        }
+        for library in self.libraries.all() {
+            library.forget(context);
+        }
+        drop(self.events.take(|event| event.context == context));
+        drop(self.streams.take(|stream| stream.context.id == context));
+        drop(self.allocations.take(context));
+    }
+}
+
+/// Fails for a device number other than 0.
+pub(crate) fn check_device(device: i32) -> Call<&'static Driver> {
+    let driver = driver()?;
+    if device == 0 { Ok(driver) } else { Err(Fail(Status::ERROR_INVALID_DEVICE)) }
+}

@@ -1,0 +1,81 @@
+//! The edge: every C function of the library passes here.
+
+use std::fmt::{self, Debug};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use vgpu_client::Status;
+
+use crate::exports::Id;
+use crate::fail::{Call, Fail};
+use crate::log;
+
+/// Makes C functions from calls of the driver API. Each name must stand in [`crate::exports`] as `bound`.
+///
+/// The functions are safe: their pointer arguments are the types of [`crate::pointers`], which only C callers can make.
+macro_rules! driver_calls {
+    ($($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            #[unsafe(no_mangle)]
+            pub(crate) extern "C" fn $name($($argument: $type),*) -> u32 {
+                let arguments: &[&dyn std::fmt::Debug] = &[$(&$argument),*];
+                $crate::entry::enter($crate::exports::Id::$name, arguments, move || $body)
+            }
+        )*
+    };
+}
+
+/// Runs a call: counts it, stops panics, and turns its outcome into a `CUresult`.
+pub(crate) fn enter(id: Id, arguments: &[&dyn Debug], call: impl FnOnce() -> Call) -> u32 {
+    crate::exports::count(id);
+    if log::is_debug() {
+        // Written before the call: one that waits for ever, or ends the process, is seen too.
+        log::write(format_args!("{}({})", id.name(), Arguments(arguments)));
+    }
+    let status = shield(call);
+    if log::is_debug() && status != Status::SUCCESS {
+        log::write(format_args!("{} = {}", id.name(), Number(status)));
+    }
+    status.0
+}
+
+/// Runs `call` so that no panic unwinds into a C caller, where it would end the process.
+pub(crate) fn shield(call: impl FnOnce() -> Call) -> Status {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(())) => Status::SUCCESS,
+        Ok(Err(Fail(status))) => status,
+        // The panic's own message is on standard error already.
+        Err(_) => Status::ERROR_UNKNOWN,
+    }
+}
+
+/// A call of a function that is not implemented.
+pub(crate) fn unsupported(id: Id) -> u32 {
+    if crate::exports::count(id) == 0 {
+        log::write(format_args!("{} is not supported; see docs/compatibility.md", id.name()));
+    }
+    Status::ERROR_NOT_SUPPORTED.0
+}
+
+struct Arguments<'a>(&'a [&'a dyn Debug]);
+
+impl fmt::Display for Arguments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, argument) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            argument.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// A status with its number in front: the guest library names the errors that a host answers, not all of CUDA's.
+struct Number(Status);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.0, self.0.name())
+    }
+}

@@ -1,0 +1,93 @@
+//! Kernels of a library: one handle for all contexts.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::current;
+use crate::driver::{Driver, check_device, driver};
+use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE};
+use crate::function::{FunctionEntry, write_name};
+use crate::library;
+use crate::pointers::Out;
+
+/// A kernel.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) library: u64,
+    name: CString,
+    /// Its handle and itself in each context that used it.
+    functions: Mutex<HashMap<u64, (u64, Arc<FunctionEntry>)>>,
+}
+
+impl Kernel {
+    pub(crate) fn new(library: u64, name: &str) -> Call<Self> {
+        let name = CString::new(name).map_err(|_| INVALID_VALUE)?;
+        Ok(Self { library, name, functions: Mutex::default() })
+    }
+
+    /// Forgets what it is in a context that is about to go.
+    pub(crate) fn forget(&self, context: u64) {
+        let function = self.functions.lock().remove(&context);
+        drop(function);
+    }
+
+    /// The kernel in the current context, loaded at the first call.
+    pub(crate) fn in_current(&self, driver: &Driver) -> Call<Arc<FunctionEntry>> {
+        Ok(self.resolve(driver)?.1)
+    }
+
+    fn resolve(&self, driver: &Driver) -> Call<(u64, Arc<FunctionEntry>)> {
+        let context = current::context()?;
+        let mut functions = self.functions.lock();
+        if let Some((handle, function)) = functions.get(&context.id) {
+            return Ok((*handle, Arc::clone(function)));
+        }
+        let module = library::find(driver, self.library)?.module(driver, &context)?;
+        let handle = module.function(driver, self.name.to_str().map_err(|_| INVALID_VALUE)?)?;
+        let function = driver.functions.get(handle).ok_or(INVALID_HANDLE)?;
+        functions.insert(context.id, (handle, Arc::clone(&function)));
+        Ok((handle, function))
+    }
+}
+
+/// The kernel of that handle.
+pub(crate) fn find(driver: &Driver, handle: u64) -> Call<Arc<Kernel>> {
+    driver.kernels.get(handle).ok_or(INVALID_HANDLE)
+}
+
+driver_calls! {
+    fn cuKernelGetFunction(out: Out<u64>, kernel: u64) {
+        let driver = driver()?;
+        out.required()?.set(find(driver, kernel)?.resolve(driver)?.0);
+        Ok(())
+    }
+    fn cuKernelGetLibrary(out: Out<u64>, kernel: u64) {
+        out.required()?.set(find(driver()?, kernel)?.library);
+        Ok(())
+    }
+    fn cuKernelGetName(out: Out<u64>, kernel: u64) { write_name(out, &find(driver()?, kernel)?.name) }
+    fn cuKernelGetAttribute(out: Out<i32>, attribute: u32, kernel: u64, device: i32) {
+        let driver = check_device(device)?;
+        out.required()?.set(find(driver, kernel)?.in_current(driver)?.attribute(driver, attribute)?);
+        Ok(())
+    }
+    fn cuKernelSetAttribute(attribute: u32, value: i32, kernel: u64, device: i32) {
+        let driver = check_device(device)?;
+        find(driver, kernel)?.in_current(driver)?.set_attribute(attribute, value)
+    }
+    fn cuKernelSetCacheConfig(kernel: u64, preference: u32, device: i32) {
+        find(check_device(device)?, kernel)?;
+        // A preference, which the driver may ignore.
+        if preference <= 3 { Ok(()) } else { Err(INVALID_VALUE) }
+    }
+    fn cuKernelGetParamInfo(kernel: u64, index: u64, offset: Out<u64>, bytes: Out<u64>) {
+        let driver = driver()?;
+        let (at, length) = find(driver, kernel)?.in_current(driver)?.param(index)?;
+        offset.required()?.set(at);
+        bytes.set(length);
+        Ok(())
+    }
+}

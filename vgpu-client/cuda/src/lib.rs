@@ -1,0 +1,59 @@
+//! `libcuda.so.1` of a guest: the CUDA driver API, spoken to a vgpu host.
+//!
+//! NVIDIA's runtime and libraries run on it as they are. Every name that the driver exports is here ([`exports`]); what
+//! is not implemented answers `CUDA_ERROR_NOT_SUPPORTED`, is logged once and counted.
+//!
+//! It is not the guest library: programs of one's own link `vgpu-client`, whose symbols do not hide a real driver.
+//!
+//! # How a call runs
+//! Each group of calls has a file. Its `driver_calls!` block makes the C functions, which do nothing but
+//! [`entry::enter`] a safe Rust function: arguments are read and results written through the types of [`pointers`],
+//! panics stop at the edge, and failures become the CUDA error of the guest library.
+//!
+//! # Variables
+//! Those of `vgpu_client::Builder`, and `VGPU_LOG=debug`: every call with its arguments on standard error.
+#![deny(unsafe_op_in_unsafe_fn)]
+#![allow(non_snake_case, non_upper_case_globals, non_camel_case_types, reason = "the driver's own names")]
+
+#[macro_use]
+mod entry;
+
+mod attributes;
+mod callback;
+mod context;
+mod copy;
+mod current;
+mod debugger;
+mod device;
+mod driver;
+mod errors;
+mod event;
+mod export_table;
+mod exports;
+mod fail;
+mod fatbin;
+mod function;
+mod hint;
+mod image;
+mod integrity;
+mod jit;
+mod kernel;
+mod launch;
+mod library;
+mod log;
+mod memory;
+mod memset;
+mod module;
+mod occupancy;
+mod pinned;
+mod pointer;
+mod pointers;
+mod primary;
+mod proc_address;
+mod stream;
+mod table;
+
+/// Version of what this library promises to the rest of vgpu. A library with this symbol is a guest's: a host that finds
+/// it where it looks for its driver refuses it, because it would call itself.
+#[unsafe(no_mangle)]
+pub static vgpu_shim_abi: u32 = 1;

@@ -1,0 +1,154 @@
+//! Device memory.
+
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+use vgpu_client::{DeviceBuffer, PinnedBuffer};
+
+use crate::context::Context;
+use crate::current;
+use crate::driver::driver;
+use crate::fail::{Call, INVALID_VALUE};
+use crate::pointers::Out;
+
+/// Alignment of the rows of pitched memory, in bytes. Real drivers use 512, so programs expect no less.
+const PITCH_ALIGN: u64 = 512;
+
+/// What an allocation is.
+#[derive(Debug)]
+pub(crate) enum Memory {
+    Device(DeviceBuffer<u8>),
+    /// With the flags that it was made with.
+    Pinned(PinnedBuffer<u8>, u32),
+    /// Managed memory, in its first form: pinned memory that both sides reach.
+    Managed(PinnedBuffer<u8>),
+}
+
+/// An allocation, and the context that it belongs to.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    pub(crate) context: u64,
+    pub(crate) context_handle: u64,
+    /// A number that is never used again, unlike the address.
+    pub(crate) serial: u64,
+    pub(crate) memory: Memory,
+}
+
+impl Allocation {
+    pub(crate) fn base(&self) -> u64 {
+        match &self.memory {
+            Memory::Device(buffer) => buffer.address().0,
+            Memory::Pinned(buffer, _) | Memory::Managed(buffer) => buffer.address().0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        match &self.memory {
+            Memory::Device(buffer) => buffer.bytes(),
+            Memory::Pinned(buffer, _) | Memory::Managed(buffer) => buffer.bytes(),
+        }
+    }
+}
+
+/// The allocations of the process, by base address. Bounded by the session's limits.
+#[derive(Debug, Default)]
+pub(crate) struct Allocations {
+    entries: RwLock<(u64, BTreeMap<u64, Allocation>)>,
+}
+
+impl Allocations {
+    /// Adds an allocation and returns its address.
+    pub(crate) fn add(&self, context: &Context, memory: Memory) -> u64 {
+        let mut entries = self.entries.write();
+        entries.0 += 1;
+        let serial = entries.0;
+        let (id, context_handle) = (context.id, context.handle);
+        let allocation = Allocation { context: id, context_handle, serial, memory };
+        let base = allocation.base();
+        entries.1.insert(base, allocation);
+        base
+    }
+
+    /// Shows the allocation that holds `address` to `look`.
+    pub(crate) fn find<T>(&self, address: u64, look: impl FnOnce(&Allocation) -> T) -> Option<T> {
+        let entries = self.entries.read();
+        let (base, allocation) = entries.1.range(..=address).next_back()?;
+        (address - base < allocation.bytes()).then(|| look(allocation))
+    }
+
+    /// Takes out the allocation that begins at `base`, if `choose` likes it. Dropping it frees it.
+    pub(crate) fn remove(&self, base: u64, choose: impl FnOnce(&Memory) -> bool) -> Option<Allocation> {
+        let mut entries = self.entries.write();
+        let chosen = entries.1.get(&base).is_some_and(|allocation| choose(&allocation.memory));
+        if chosen { entries.1.remove(&base) } else { None }
+    }
+
+    /// Takes out all that belong to a context.
+    pub(crate) fn take(&self, context: u64) -> Vec<Allocation> {
+        let mut entries = self.entries.write();
+        entries.1.extract_if(.., |_, entry| entry.context == context).map(|(_, entry)| entry).collect()
+    }
+}
+
+fn alloc(out: Out<u64>, bytes: u64) -> Call {
+    let context = current::context()?;
+    out.required()?;
+    let bytes = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
+    let buffer = context.inner.alloc_bytes(bytes)?;
+    out.set(driver()?.allocations.add(&context, Memory::Device(buffer)));
+    Ok(())
+}
+
+fn alloc_pitch(out: Out<u64>, pitch: Out<u64>, width: u64, height: u64, element_bytes: u32) -> Call {
+    pitch.required()?;
+    if !matches!(element_bytes, 4 | 8 | 16) || width == 0 || height == 0 {
+        return Err(INVALID_VALUE);
+    }
+    let row = width.checked_next_multiple_of(PITCH_ALIGN).ok_or(INVALID_VALUE)?;
+    alloc(out, row.checked_mul(height).ok_or(INVALID_VALUE)?)?;
+    pitch.set(row);
+    Ok(())
+}
+
+fn free(address: u64) -> Call {
+    let driver = driver()?;
+    if address == 0 {
+        return Ok(());
+    }
+    let allocation = driver
+        .allocations
+        .remove(address, |memory| !matches!(memory, Memory::Pinned(..)))
+        .ok_or(INVALID_VALUE)?;
+    if let Memory::Managed(_) = allocation.memory {
+        crate::pinned::settle(driver, &allocation)?;
+    }
+    drop(allocation);
+    Ok(())
+}
+
+fn info(free: Out<u64>, total: Out<u64>) -> Call {
+    let info = current::context()?.inner.memory_info()?;
+    free.required()?.set(info.free_bytes);
+    total.required()?.set(info.total_bytes);
+    Ok(())
+}
+
+fn address_range(base: Out<u64>, bytes: Out<u64>, address: u64) -> Call {
+    let range = driver()?.allocations.find(address, |allocation| (allocation.base(), allocation.bytes()));
+    let (found, length) = range.ok_or(crate::fail::NOT_FOUND)?;
+    base.set(found);
+    bytes.set(length);
+    Ok(())
+}
+
+driver_calls! {
+    fn cuMemAlloc_v2(out: Out<u64>, bytes: u64) { alloc(out, bytes) }
+    fn cuMemFree_v2(address: u64) { free(address) }
+    fn cuMemAllocPitch_v2(out: Out<u64>, pitch: Out<u64>, width: u64, height: u64, element_bytes: u32) {
+        alloc_pitch(out, pitch, width, height, element_bytes)
+    }
+    fn cuMemGetInfo_v2(free: Out<u64>, total: Out<u64>) { info(free, total) }
+    fn cuMemGetAddressRange_v2(base: Out<u64>, bytes: Out<u64>, address: u64) {
+        address_range(base, bytes, address)
+    }
+}
