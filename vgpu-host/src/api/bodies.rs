@@ -1,0 +1,162 @@
+//! Bodies of the control API. `docs/control-api.md` describes them for operators.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `GET /v1/tenants`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TenantsBody {
+    /// Every tenant, in the order of the configuration.
+    pub tenants: Vec<TenantBody>,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TenantBody {
+    /// Name.
+    pub name: String,
+    /// Name of its GPU.
+    pub gpu: String,
+    /// What that GPU is: `soft`, or a card as the configuration names it.
+    pub device: String,
+    /// Path of its socket.
+    pub socket: String,
+    /// User who may connect.
+    pub uid: u32,
+    /// Sessions now.
+    pub sessions: u32,
+    /// Sessions at once, at most.
+    pub sessions_max: u32,
+    /// Quota of device memory, in bytes.
+    pub memory_bytes: u64,
+    /// Device memory lent to its sessions now, in bytes.
+    pub memory_lent_bytes: u64,
+    /// Quota of pinned memory, in bytes.
+    pub pinned_bytes: u64,
+    /// Pinned memory lent to its sessions now, in bytes.
+    pub pinned_lent_bytes: u64,
+    /// Sessions opened since the host started.
+    pub opened: u64,
+    /// Connections that became no session since the host started.
+    pub refused: RefusedBody,
+    /// Workers that broke a rule of the host or died of a signal since it started.
+    pub workers_lost: u64,
+}
+
+/// Connections that became no session, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RefusedBody {
+    /// Another user than the tenant's.
+    pub permission: u64,
+    /// A limit on sessions.
+    pub session_limit: u64,
+    /// The host was draining.
+    pub draining: u64,
+    /// Silent after connecting.
+    pub silent: u64,
+    /// No protocol version in common.
+    pub version: u64,
+    /// A greeting that breaks the protocol, or an end in the middle of it.
+    pub protocol: u64,
+    /// No address plan, device or worker.
+    pub unavailable: u64,
+}
+
+/// Body of `GET /v1/sessions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SessionsBody {
+    /// Every session, oldest first.
+    pub sessions: Vec<SessionBody>,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SessionBody {
+    /// Its number.
+    pub id: u64,
+    /// Name of its tenant.
+    pub tenant: String,
+    /// `greeting`, `open` or `closing`.
+    pub state: SessionState,
+    /// Process id of its worker.
+    pub worker_pid: u32,
+    /// Milliseconds since the guest connected.
+    pub age_ms: u64,
+    /// What the guest says it is; null before it greeted.
+    pub guest: Option<GuestBody>,
+    /// Protocol version; null before it was agreed.
+    pub version: Option<u16>,
+    /// Device memory lent to it, in bytes.
+    pub memory_lent_bytes: u64,
+    /// Pinned memory lent to it, in bytes.
+    pub pinned_lent_bytes: u64,
+    /// What its worker counted; null when it did not answer in time.
+    pub counts: Option<CountsBody>,
+}
+
+/// State of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SessionState {
+    /// The guest has connected and not been welcomed yet.
+    Greeting,
+    /// The guest works.
+    Open,
+    /// The session was told to end.
+    Closing,
+}
+
+/// What a guest says of itself; it may say what it likes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GuestBody {
+    /// Process id inside the guest.
+    pub pid: u32,
+    /// Program name.
+    pub name: String,
+}
+
+/// What a worker counted. A worker counts as controlled by its guest, so these inform and decide nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CountsBody {
+    /// Commands read from the ring.
+    pub commands: u64,
+    /// Kernel launches.
+    pub launches: u64,
+    /// Bytes copied by the guest's commands.
+    pub bytes_copied: u64,
+    /// Contexts that exist.
+    pub contexts: u64,
+    /// Streams that exist, the legacy ones included.
+    pub streams: u64,
+    /// Device memory in use, in bytes.
+    pub memory_bytes: u64,
+    /// Pinned memory in use, in bytes.
+    pub pinned_bytes: u64,
+    /// Contexts that met a sticky error.
+    pub faults: u64,
+    /// Kernel output dropped because the guest did not read it, in bytes.
+    pub output_dropped_bytes: u64,
+}
+
+/// Body of every answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ErrorBody {
+    /// What is wrong.
+    pub error: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl ErrorBody {
+    pub(crate) fn new(error: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { error: error.into(), remedy: remedy.into() }
+    }
+}

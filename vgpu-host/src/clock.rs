@@ -1,0 +1,26 @@
+//! The monotonic clock, as decisions see it.
+
+use vgpu_sched::Instant;
+
+/// Turns the monotonic clock into the scheduler's time, whose origin is the clock's start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock that reads zero now.
+    pub(crate) fn start() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+
+    /// Time now.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// An instant for timers.
+    pub(crate) fn to_tokio(self, at: Instant) -> tokio::time::Instant {
+        (self.origin + std::time::Duration::from_nanos(at.as_nanos())).into()
+    }
+}

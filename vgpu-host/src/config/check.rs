@@ -1,0 +1,181 @@
+//! From the file's form to a checked configuration.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use vgpu_core::device::soft::{ComputeCapability, SoftConfig, THREADS_MAX};
+use vgpu_proto::limits;
+
+use super::file::{ConfigFile, GpuSection, HostSection, SoftSection, TenantSection};
+use super::{Card, Config, ConfigError, CudaGpu, Device, Gpu, SoftGpu, Tenant};
+
+/// An hour: longer, and an operator's restart looks like a hang.
+const DRAIN_TIMEOUT_MS_MAX: u64 = 3_600_000;
+const DRAIN_TIMEOUT_MS: u64 = 10_000;
+/// A socket address holds 108 bytes, the last of which is zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+const NAME_BYTES_MAX: usize = 32;
+/// More GPUs than any server holds.
+const GPUS_MAX: usize = 64;
+/// One listener each; more tenants than the host may have sessions could never all be served.
+const TENANTS_MAX: usize = limits::HOST_SESSIONS_MAX as usize;
+const PINNED_BYTES: u64 = 1 << 30;
+
+pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
+    let (runtime_dir, state_dir, drain_timeout_ms) = check_host(file.host)?;
+    check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
+    check_names("tenant", TENANTS_MAX, file.tenant.iter().map(|tenant| &tenant.name))?;
+    let gpus = file.gpu.into_iter().map(check_gpu).collect::<Result<Vec<_>, _>>()?;
+    let tenants =
+        file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus)).collect::<Result<_, _>>()?;
+    let config = Config { runtime_dir, state_dir, drain_timeout_ms, gpus, tenants };
+    check_socket_path(&config.control_socket())?;
+    for tenant in &config.tenants {
+        check_socket_path(&config.tenant_socket(&tenant.name))?;
+    }
+    Ok(config)
+}
+
+fn check_host(host: HostSection) -> Result<(PathBuf, PathBuf, u64), ConfigError> {
+    let runtime_dir = host.runtime_dir.map_or_else(super::default_runtime_dir, Ok)?;
+    let state_dir = host.state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/vgpu"));
+    for (key, path) in [("runtime_dir", &runtime_dir), ("state_dir", &state_dir)] {
+        if !path.is_absolute() {
+            return Err(ConfigError::RelativePath { key, path: path.clone() });
+        }
+    }
+    let drain_timeout_ms = host.drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS);
+    if drain_timeout_ms > DRAIN_TIMEOUT_MS_MAX {
+        return Err(ConfigError::DrainTimeout { found: drain_timeout_ms, max: DRAIN_TIMEOUT_MS_MAX });
+    }
+    Ok((runtime_dir, state_dir, drain_timeout_ms))
+}
+
+fn check_names<'a>(
+    section: &'static str,
+    max: usize,
+    names: impl ExactSizeIterator<Item = &'a String>,
+) -> Result<(), ConfigError> {
+    let found = names.len();
+    if found == 0 {
+        return Err(ConfigError::Nothing { section });
+    }
+    if found > max {
+        return Err(ConfigError::TooMany { section, found, max });
+    }
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {
+            return Err(ConfigError::Name { section, name: name.clone() });
+        }
+        if !seen.insert(name) {
+            return Err(ConfigError::Duplicate { section, name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {
+    let GpuSection { name, device, memory_bytes, soft } = gpu;
+    if device == "soft" {
+        if memory_bytes.is_some() {
+            return Err(ConfigError::CardMemory { gpu: name });
+        }
+        let soft = check_soft(&name, soft.unwrap_or_default())?;
+        return Ok(Gpu { name, device: Device::Soft(soft) });
+    }
+    let Ok(card) = device.parse::<Card>() else {
+        return Err(ConfigError::UnknownDevice { gpu: name, device });
+    };
+    if soft.is_some() {
+        return Err(ConfigError::SoftSettings { gpu: name, device });
+    }
+    if let Some(found) = memory_bytes {
+        check_range("gpu", &name, "memory_bytes", found, 1, u64::MAX)?;
+    }
+    Ok(Gpu { name, device: Device::Cuda(CudaGpu { card, memory_bytes }) })
+}
+
+fn check_soft(name: &str, section: SoftSection) -> Result<SoftGpu, ConfigError> {
+    let unset = SoftConfig::default();
+    let text = section.compute_capability.unwrap_or_else(|| unset.compute_capability.to_string());
+    let parsed = parse_capability(&text);
+    let compute_capability =
+        parsed.ok_or_else(|| ConfigError::ComputeCapability { gpu: name.to_owned(), found: text })?;
+    let faults = section.faults.unwrap_or_default();
+    let wrong_plan = |source| ConfigError::SoftFaults { gpu: name.to_owned(), source };
+    let soft = SoftConfig {
+        memory_bytes: section.memory_bytes.unwrap_or(unset.memory_bytes),
+        compute_capability,
+        threads: section.threads.unwrap_or_else(default_threads),
+        delay_seed: section.delay_seed,
+        faults: faults.parse().map_err(wrong_plan)?,
+    };
+    soft.check().map_err(|source| ConfigError::SoftSetting { gpu: name.to_owned(), source })?;
+    Ok(SoftGpu {
+        memory_bytes: soft.memory_bytes,
+        compute_capability: (compute_capability.major, compute_capability.minor),
+        threads: soft.threads,
+        delay_seed: soft.delay_seed,
+        faults,
+    })
+}
+
+/// As many as the CPU runs at once.
+fn default_threads() -> u32 {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(threads).unwrap_or(THREADS_MAX).min(THREADS_MAX)
+}
+
+/// `major.minor`, both of one or two digits and the minor of one, as NVIDIA numbers them.
+fn parse_capability(text: &str) -> Option<ComputeCapability> {
+    let (major, minor) = text.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(major) || !digits(minor) || major.len() > 2 || minor.len() > 1 {
+        return None;
+    }
+    Some(ComputeCapability { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
+fn check_tenant(tenant: TenantSection, gpus: &[Gpu]) -> Result<Tenant, ConfigError> {
+    let TenantSection { name, gpu, memory_bytes, pinned_bytes, sessions_max, uid } = tenant;
+    let Some(index) = gpus.iter().position(|candidate| candidate.name == gpu) else {
+        return Err(ConfigError::UnknownGpu { tenant: name, gpu });
+    };
+    let memory_max = match &gpus[index].device {
+        Device::Soft(soft) => soft.memory_bytes,
+        // What the card has is not known before it was asked.
+        Device::Cuda(cuda) => cuda.memory_bytes.unwrap_or(u64::MAX),
+    };
+    let pinned_bytes = pinned_bytes.unwrap_or(PINNED_BYTES);
+    let sessions_max = sessions_max.unwrap_or(limits::TENANT_SESSIONS_MAX);
+    let range = |key, found, max| check_range("tenant", &name, key, found, 1, max);
+    range("memory_bytes", memory_bytes, memory_max)?;
+    range("pinned_bytes", pinned_bytes, limits::HEAP_RANGE_BYTES)?;
+    range("sessions_max", sessions_max.into(), limits::TENANT_SESSIONS_MAX.into())?;
+    let uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    Ok(Tenant { name, gpu: index, memory_bytes, pinned_bytes, sessions_max, uid })
+}
+
+pub(super) fn check_range(
+    section: &'static str,
+    name: &str,
+    key: &'static str,
+    found: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), ConfigError> {
+    if (min..=max).contains(&found) {
+        return Ok(());
+    }
+    Err(ConfigError::Range { section, name: name.to_owned(), key, found, min, max })
+}
+
+fn check_socket_path(path: &Path) -> Result<(), ConfigError> {
+    if path.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(ConfigError::SocketPath { path: path.to_owned(), max: SOCKET_PATH_BYTES_MAX });
+    }
+    Ok(())
+}

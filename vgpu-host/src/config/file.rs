@@ -1,0 +1,88 @@
+//! The form of the configuration file, as it is written and before it is checked.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
+pub struct ConfigFile {
+    /// `[host]`.
+    #[serde(default)]
+    pub host: HostSection,
+    /// `[[gpu]]`.
+    #[serde(default)]
+    pub gpu: Vec<GpuSection>,
+    /// `[[tenant]]`.
+    #[serde(default)]
+    pub tenant: Vec<TenantSection>,
+}
+
+/// `[host]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
+pub struct HostSection {
+    /// Folder of the sockets, absolute; every socket's path in it must fit 107 bytes. Default: [`super::default_runtime_dir`].
+    pub runtime_dir: Option<PathBuf>,
+    /// Folder of what must survive the host, absolute. Nothing is kept there yet. Default: `/var/lib/vgpu`.
+    pub state_dir: Option<PathBuf>,
+    /// How long a draining host waits for its sessions, in milliseconds; at most an hour. Default: 10,000.
+    pub drain_timeout_ms: Option<u64>,
+}
+
+/// `[[gpu]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
+pub struct GpuSection {
+    /// Name, `[a-z0-9-]{1,32}`, unique.
+    pub name: String,
+    /// `soft`, or a card: `cuda:N` by the driver's number, `cuda:GPU-<uuid>` by its UUID.
+    pub device: String,
+    /// Memory of a card that all its tenants share, in bytes, at most what it has. Default: what it has, which a starting
+    /// host asks it. Not with `device = "soft"`, which has its own key.
+    pub memory_bytes: Option<u64>,
+    /// Settings of the software GPU; only with `device = "soft"`.
+    pub soft: Option<SoftSection>,
+}
+
+/// `soft` of a `[[gpu]]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
+pub struct SoftSection {
+    /// Memory, in bytes, 2 MiB to 256 GiB. Default: 4 GiB. An allocation above it is out of memory.
+    pub memory_bytes: Option<u64>,
+    /// Compute capability, `"7.0"` to `"12.1"`. Default: `"8.0"`. PTX for a newer one is refused.
+    pub compute_capability: Option<String>,
+    /// CPU threads that run blocks in each worker, 1 to 256. Default: as many as the CPU runs at once. With 1 kernels of one
+    /// session take turns; with many a worker may use every core.
+    pub threads: Option<u32>,
+    /// Seed of random delays between the commands of a stream, which show what a program forgot to order. Default:
+    /// none, and then there are no delays.
+    pub delay_seed: Option<u64>,
+    /// Faults on order, in the form of [`vgpu_core::device::soft::FaultPlan`]. Default: none.
+    pub faults: Option<String>,
+}
+
+/// `[[tenant]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
+pub struct TenantSection {
+    /// Name, `[a-z0-9-]{1,32}`, unique. It is a folder of the runtime folder.
+    pub name: String,
+    /// Name of its GPU.
+    pub gpu: String,
+    /// Device memory over all its sessions, in bytes, 1 to the memory of its GPU.
+    pub memory_bytes: u64,
+    /// Pinned memory over all its sessions, in bytes, 1 to 64 GiB. Default: 1 GiB.
+    pub pinned_bytes: Option<u64>,
+    /// Sessions at once, from 1. Default, and at most: [`vgpu_proto::limits::TENANT_SESSIONS_MAX`].
+    pub sessions_max: Option<u32>,
+    /// User who may connect. Default: the user who runs the host.
+    pub uid: Option<u32>,
+}

@@ -1,0 +1,125 @@
+//! Tables for people.
+
+use crate::api::{SessionState, SessionsBody, TenantsBody};
+
+pub(super) fn tenants(body: &TenantsBody) -> String {
+    let header =
+        ["TENANT", "GPU", "DEVICE", "SESSIONS", "MEMORY", "PINNED", "OPENED", "REFUSED", "LOST", "SOCKET"];
+    let rows = body.tenants.iter().map(|tenant| {
+        let refused = &tenant.refused;
+        let refusals = [
+            refused.permission,
+            refused.session_limit,
+            refused.draining,
+            refused.silent,
+            refused.version,
+            refused.protocol,
+            refused.unavailable,
+        ];
+        [
+            tenant.name.clone(),
+            tenant.gpu.clone(),
+            tenant.device.clone(),
+            format!("{}/{}", tenant.sessions, tenant.sessions_max),
+            format!("{}/{}", size(tenant.memory_lent_bytes), size(tenant.memory_bytes)),
+            format!("{}/{}", size(tenant.pinned_lent_bytes), size(tenant.pinned_bytes)),
+            tenant.opened.to_string(),
+            refusals.iter().sum::<u64>().to_string(),
+            tenant.workers_lost.to_string(),
+            tenant.socket.clone(),
+        ]
+    });
+    table(header, rows)
+}
+
+pub(super) fn sessions(body: &SessionsBody) -> String {
+    let header =
+        ["ID", "TENANT", "STATE", "AGE", "GUEST", "WORKER", "MEMORY", "PINNED", "LAUNCHES", "COPIED"];
+    let rows = body.sessions.iter().map(|session| {
+        let state = match session.state {
+            SessionState::Greeting => "greeting",
+            SessionState::Open => "open",
+            SessionState::Closing => "closing",
+        };
+        let unknown = || "-".to_owned();
+        [
+            session.id.to_string(),
+            session.tenant.clone(),
+            state.to_owned(),
+            format!("{}.{:01}s", session.age_ms / 1_000, session.age_ms % 1_000 / 100),
+            session
+                .guest
+                .as_ref()
+                .map_or_else(unknown, |guest| printable(&format!("{}:{}", guest.pid, guest.name))),
+            session.worker_pid.to_string(),
+            size(session.memory_lent_bytes),
+            size(session.pinned_lent_bytes),
+            session.counts.map_or_else(unknown, |counts| counts.launches.to_string()),
+            session.counts.map_or_else(unknown, |counts| size(counts.bytes_copied)),
+        ]
+    });
+    table(header, rows)
+}
+
+/// A guest chooses its name; it must not speak to the operator's terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(40).collect()
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| bytes >= *unit) else {
+        return format!("{bytes}B");
+    };
+    let tenths = u128::from(bytes) * 10 / u128::from(unit);
+    if tenths % 10 == 0 {
+        format!("{}{name}", tenths / 10)
+    } else {
+        format!("{}.{}{name}", tenths / 10, tenths % 10)
+    }
+}
+
+/// Columns as wide as their widest cell, two spaces apart, nothing behind the last.
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut lines = vec![header.map(str::to_owned)];
+    lines.extend(rows);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1536, "1.5KiB"),
+            (64 << 20, "64MiB"),
+            (u64::MAX, "17179869183.9GiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["longer".to_owned(), "2".to_owned()]];
+        assert_eq!(table(["NAME", "N"], rows.into_iter()), "NAME    N\na       1\nlonger  2\n");
+    }
+
+    #[test]
+    fn a_guests_name_cannot_write_to_the_terminal() {
+        assert_eq!(printable("1:\u{1b}[2J"), "1:?[2J");
+    }
+}

@@ -1,0 +1,151 @@
+//! The host and its four guests, from their start to their end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::arguments::Arguments;
+use super::error::DemoError;
+use super::guest;
+use super::progress::Progress;
+use super::report::Outcome;
+use super::scratch::Scratch;
+use super::supervise::supervise;
+use super::work::WorkKind;
+use crate::config::{Config, ConfigFile, GpuSection, HostSection, TenantSection};
+use crate::{Host, RunningHost};
+
+/// Device memory of each tenant, in bytes. The guests use a few MiB.
+const TENANT_BYTES: u64 = 128 << 20;
+
+/// How long sessions that are still open at the end may take to end by themselves, in milliseconds.
+const DRAIN_TIMEOUT_MS: u64 = 1_000;
+
+/// What a guest may take beside its measured work: its start, its CPU reference, and checking, on a busy machine.
+const ALLOWANCE: Duration = Duration::from_secs(30);
+
+/// Starts the host, runs the guests to their ends and returns what became of each, in the order of [`WorkKind::ALL`].
+/// When it returns, processes and folder are gone, whatever happened.
+pub(super) fn run(
+    arguments: &Arguments,
+    device: &str,
+    progress: &Progress,
+) -> Result<Vec<Outcome>, DemoError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(system("make the event loop"))?;
+    // Watched before there is anything that an interrupt could leave behind.
+    let interrupts = Interrupts::watch(&runtime)?;
+    let scratch = Scratch::new()?;
+    let host = Host::new(config(device, scratch.path())?).start()?;
+    progress.watch(&host.control_socket());
+    let program = std::env::current_exe().map_err(system("find this executable"))?;
+    let outcomes = runtime.block_on(guests(arguments, &host, program, interrupts, progress));
+    // The order matters: no guest is left to connect when the host ends, and no host when its folder goes. Draining lets
+    // the workers of the last guests leave by themselves, and is bounded.
+    drop(runtime);
+    host.shutdown();
+    drop(scratch);
+    outcomes
+}
+
+/// Four tenants on one device.
+fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
+    const GPU: &str = "gpu0";
+    let tenant = |kind: WorkKind| TenantSection {
+        name: kind.name().into(),
+        gpu: GPU.into(),
+        memory_bytes: TENANT_BYTES,
+        pinned_bytes: None,
+        sessions_max: None,
+        uid: None,
+    };
+    let file = ConfigFile {
+        host: HostSection {
+            runtime_dir: Some(folder.to_owned()),
+            state_dir: Some(folder.join("state")),
+            drain_timeout_ms: Some(DRAIN_TIMEOUT_MS),
+        },
+        gpu: vec![GpuSection { name: GPU.into(), device: device.into(), memory_bytes: None, soft: None }],
+        tenant: WorkKind::ALL.map(tenant).into(),
+    };
+    Ok(Config::new(file)?)
+}
+
+async fn guests(
+    arguments: &Arguments,
+    host: &RunningHost,
+    program: PathBuf,
+    mut interrupts: Interrupts,
+    progress: &Progress,
+) -> Result<Vec<Outcome>, DemoError> {
+    let deadline = Duration::from_secs(arguments.seconds.into()) + ALLOWANCE;
+    let mut running = JoinSet::new();
+    for (index, kind) in WorkKind::ALL.into_iter().enumerate() {
+        let mut command = Command::new(&program);
+        command
+            .args(guest::words(kind, arguments.seconds))
+            .env("VGPU_SOCKET", host.tenant_socket(kind.name()));
+        running.spawn(async move { (index, supervise(kind.name(), command, deadline).await) });
+    }
+    let mut ended = Vec::new();
+    loop {
+        let next = tokio::select! {
+            // Dropping the set kills the guests that still run.
+            () = interrupts.next() => return Err(DemoError::Interrupted),
+            next = running.join_next() => next,
+        };
+        let Some(joined) = next else { break };
+        let (index, outcome) = joined.map_err(|error| system("watch a guest")(error.into()))?;
+        progress.guest_ended(&outcome);
+        ended.push((index, outcome));
+    }
+    ended.sort_by_key(|(index, _)| *index);
+    Ok(ended.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// The signals with which people and supervisors end a program.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Interrupts {
+    fn watch(runtime: &Runtime) -> Result<Self, DemoError> {
+        let _guard = runtime.enter();
+        let watch = |kind| signal(kind).map_err(system("watch for signals"));
+        Ok(Self {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+            hang_up: watch(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {
+    move |source| DemoError::System { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_guest_has_a_tenant_of_its_name() {
+        let config = config("soft", Path::new("/tmp/vgpu-demo-0-0")).unwrap();
+        let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.as_str()).collect();
+        assert_eq!(names, ["matmul", "reduction", "histogram", "nbody"]);
+    }
+}

@@ -1,0 +1,127 @@
+//! `vgpu-host`: the thin binary over the library.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use vgpu_host::config::{Card, Config, ConfigError, control_socket, default_runtime_dir};
+#[cfg(feature = "demo")]
+use vgpu_host::demo;
+use vgpu_host::{Host, HostError, ctl, exit, logging};
+
+/// Shares GPUs among virtual machines and containers.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the tenants of a configuration until a signal ends it.
+    Serve {
+        /// The configuration, in TOML.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Serve one session; started by serve.
+    #[command(hide = true)]
+    Worker {
+        /// Serve nobody; print what a card is, or why it cannot be used, as one line of JSON.
+        #[arg(long, value_name = "cuda:N|cuda:GPU-UUID")]
+        probe: Option<Card>,
+    },
+    /// Ask a running host, or close a session.
+    Ctl {
+        /// The host's control socket; that of the default runtime folder when absent.
+        #[arg(long, global = true)]
+        socket: Option<PathBuf>,
+        /// Print the answer's body instead of a table.
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        request: Request,
+    },
+    /// Run four guests that do real work on a host of their own, check and measure them.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    /// Be one of these guests; started by demo.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoGuest(demo::GuestArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Request {
+    /// List the tenants.
+    Tenants,
+    /// List the sessions.
+    Sessions,
+    /// Close a session.
+    Close {
+        /// Its number, from `sessions`.
+        id: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let status = match arguments.command {
+        Command::Serve { config } => report(serve(&config), HostError::exit_status),
+        Command::Worker { probe: None } => vgpu_host::worker_main(),
+        Command::Worker { probe: Some(card) } => vgpu_host::probe::probe_main(card),
+        Command::Ctl { socket, json, request } => match socket.map_or_else(default_socket, Ok) {
+            Ok(socket) => report(ask(&socket, request, json), ctl::CtlError::exit_status),
+            Err(error) => report(Err(error), |_| exit::CONFIG),
+        },
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "demo")]
+        Command::DemoGuest(arguments) => demo::guest_main(&arguments),
+    };
+    ExitCode::from(status)
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    #[cfg(feature = "demo")]
+    if let Some(status) = demo::answer_usage_error(error, &std::env::args_os().collect::<Vec<_>>()) {
+        return ExitCode::from(status);
+    }
+    error.exit()
+}
+
+fn serve(config: &Path) -> Result<(), HostError> {
+    logging::start();
+    Host::new(Config::from_path(config)?).run()
+}
+
+fn default_socket() -> Result<PathBuf, ConfigError> {
+    Ok(control_socket(&default_runtime_dir()?))
+}
+
+fn ask(socket: &Path, request: Request, json: bool) -> Result<(), ctl::CtlError> {
+    let request = match request {
+        Request::Tenants => ctl::Request::Tenants,
+        Request::Sessions => ctl::Request::Sessions,
+        Request::Close { id } => ctl::Request::Close(id),
+    };
+    let text = ctl::run(socket, request, json)?;
+    // A reader that has seen enough, such as `head`, is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn report<E: std::error::Error>(result: Result<(), E>, status: impl Fn(&E) -> u8) -> u8 {
+    match result {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            eprintln!("vgpu-host: {error}");
+            status(&error)
+        }
+    }
+}

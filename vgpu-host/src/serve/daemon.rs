@@ -1,0 +1,185 @@
+//! The daemon: one loop over everything that happens, and the state that only this loop changes.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+use vgpu_core::broker::{Broker, SessionId};
+use vgpu_proto::handshake::RefusalCause;
+use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
+use vgpu_sched::{Deadline, Duration, TenantId};
+
+use super::attend::attend;
+use super::event::Event;
+use super::launch::{self, LaunchError, WorkerCommand};
+use super::phase::Phase;
+use super::refuse::{self, Refuser};
+use super::report::{Collection, Tally};
+use super::session::Session;
+use crate::clock::Clock;
+use crate::config::{Config, Device, Tenant};
+
+/// How long a worker may take to welcome its guest before the daemon takes it for hung. The worker itself is done with
+/// a silent guest after [`HANDSHAKE_TIMEOUT_NS`]; the rest is for a busy machine to start it.
+const GREETING: Duration = Duration::from_nanos(10 * HANDSHAKE_TIMEOUT_NS);
+
+/// How long a session that was told to end may take before its worker is killed.
+pub(super) const CLOSE_GRACE: Duration = Duration::from_millis(1_000);
+
+/// The daemon's state.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub config: Config,
+    pub broker: Broker,
+    pub sessions: BTreeMap<SessionId, Session>,
+    /// What happened to each tenant, in their order.
+    pub tallies: Vec<Tally>,
+    /// Operators' questions that wait for workers.
+    pub collections: Vec<Collection>,
+    pub phase: Phase,
+    pub clock: Clock,
+    command: WorkerCommand,
+    refuser: Refuser,
+    events: mpsc::Sender<Event>,
+}
+
+impl Daemon {
+    pub(super) fn new(config: Config, command: WorkerCommand, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            broker: config.broker(),
+            sessions: BTreeMap::new(),
+            tallies: vec![Tally::default(); config.tenants.len()],
+            collections: vec![],
+            phase: Phase::Serving,
+            clock: Clock::start(),
+            command,
+            refuser: Refuser::new(),
+            events,
+            config,
+        }
+    }
+
+    /// Handles events until the host was shut down and its last worker reaped.
+    pub(super) async fn run(&mut self, mut events: mpsc::Receiver<Event>) {
+        while !self.is_done() {
+            let deadline = self.next_deadline();
+            let until = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(self.clock.to_tokio(deadline.at())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(event) = events.recv() => self.handle(event),
+                () = until => {}
+            }
+            self.handle_time(self.clock.now());
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Connected { tenant, guest, uid } => self.connected(tenant, guest, uid),
+            Event::Said { session, message } => self.said(session, message),
+            Event::Broke { session, cause } => self.broke(session, &cause),
+            Event::Exited { session, status } => self.exited(session, &status),
+            // An operator who hung up does not want the answer.
+            Event::Tenants(reply) => drop(reply.send(self.tenants_body())),
+            Event::Sessions(reply) => self.collect(reply),
+            Event::Close(session, reply) => drop(reply.send(self.close_for_operator(session))),
+            Event::Shutdown => self.shutdown(),
+        }
+    }
+
+    fn tenant(&self, tenant: TenantId) -> &Tenant {
+        &self.config.tenants[tenant.0 as usize]
+    }
+
+    /// What a tenant's sessions run on.
+    pub(super) fn device(&self, tenant: TenantId) -> &Device {
+        &self.config.gpus[self.tenant(tenant).gpu].device
+    }
+
+    pub(super) fn tally(&mut self, tenant: TenantId) -> &mut Tally {
+        &mut self.tallies[tenant.0 as usize]
+    }
+
+    fn connected(&mut self, tenant: TenantId, guest: UnixStream, uid: u32) {
+        let allowed = self.tenant(tenant).uid;
+        let name = self.tenant(tenant).name.clone();
+        if uid != allowed {
+            self.tally(tenant).refused.permission += 1;
+            tracing::warn!(tenant = name, uid, allowed, "refused: not the tenant's user");
+            let text =
+                format!("user {uid} may not use this vGPU; connect as user {allowed} or change tenant.uid");
+            return self.refuser.refuse(guest, RefusalCause::Permission, text);
+        }
+        let session = match self.broker.open_session(tenant) {
+            Ok(session) => session,
+            Err(refused) => {
+                let cause = refuse::cause(refused);
+                let counts = &mut self.tally(tenant).refused;
+                match cause {
+                    RefusalCause::Draining => counts.draining += 1,
+                    _ => counts.session_limit += 1,
+                }
+                tracing::info!(tenant = name, %refused, "refused");
+                return self.refuser.refuse(guest, cause, refused.to_string());
+            }
+        };
+        if let Err(error) = self.launch(session, tenant, &guest) {
+            self.broker.close_session(session);
+            self.tally(tenant).refused.unavailable += 1;
+            tracing::error!(tenant = name, %error, "no worker");
+            let text = format!("the host cannot start a worker ({error}); its operator must look at its log");
+            self.refuser.refuse(guest, RefusalCause::Device, text);
+        }
+    }
+
+    fn launch(&mut self, id: SessionId, tenant: TenantId, guest: &UnixStream) -> Result<(), LaunchError> {
+        let (child, channel) = self.command.spawn(self.device(tenant))?;
+        let pid = child.id().unwrap_or_default();
+        let channel = Arc::new(channel.watch()?);
+        let kill = Arc::new(Notify::new());
+        tokio::spawn(attend(id, child, channel.clone(), kill.clone(), self.events.clone()));
+        let now = self.clock.now();
+        let deadline = Deadline::after(now, GREETING);
+        let sent = launch::send_setup(&channel, &self.config, self.tenant(tenant), id, guest);
+        let mut session = Session::new(tenant, pid, now, deadline, channel, kill);
+        if let Err(error) = sent {
+            // It is reaped as any other; until then it holds its place.
+            session.kill(&error.to_string());
+        }
+        self.tally(tenant).opened += 1;
+        self.sessions.insert(id, session);
+        let device = self.device(tenant);
+        tracing::info!(session = id.0, tenant = self.tenant(tenant).name, %device, pid, "worker started");
+        Ok(())
+    }
+
+    fn broke(&mut self, id: SessionId, cause: &str) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            tracing::warn!(session = id.0, cause, "the worker broke a rule");
+            session.kill(cause);
+        }
+    }
+
+    fn exited(&mut self, id: SessionId, status: &str) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        let held = self.broker.close_session(id).unwrap_or_default();
+        let lost = session.lost || session.reason.is_none();
+        if lost {
+            self.tally(session.tenant).workers_lost += 1;
+        }
+        let reason = session.reason.as_deref().unwrap_or("the worker died");
+        let tenant = &self.tenant(session.tenant).name;
+        let returned_bytes = held.device_bytes + held.pinned_bytes;
+        if lost {
+            tracing::warn!(session = id.0, tenant, reason, status, returned_bytes, "session lost");
+        } else {
+            tracing::info!(session = id.0, tenant, reason, status, returned_bytes, "session ended");
+        }
+        self.settle(id);
+    }
+}

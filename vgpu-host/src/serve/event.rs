@@ -1,0 +1,56 @@
+//! Everything that happens to the daemon.
+
+use std::os::unix::net::UnixStream;
+
+use tokio::sync::oneshot;
+use vgpu_core::broker::SessionId;
+use vgpu_sched::TenantId;
+
+use crate::api::{SessionsBody, TenantsBody};
+use crate::wire::FromWorker;
+
+/// Events that wait for the daemon; whoever has one more waits. Enough that a burst of connections is one turn.
+pub(crate) const EVENTS_MAX: usize = 256;
+
+/// Something happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A guest connected.
+    Connected {
+        /// To whose socket.
+        tenant: TenantId,
+        /// The connection.
+        guest: UnixStream,
+        /// The user at its other end.
+        uid: u32,
+    },
+    /// A worker said something.
+    Said {
+        /// Which.
+        session: SessionId,
+        /// What.
+        message: FromWorker,
+    },
+    /// A worker broke a rule and was killed.
+    Broke {
+        /// Which.
+        session: SessionId,
+        /// The rule.
+        cause: String,
+    },
+    /// A worker is gone.
+    Exited {
+        /// Which.
+        session: SessionId,
+        /// Its exit status or signal, for the log.
+        status: String,
+    },
+    /// An operator asks for the tenants.
+    Tenants(oneshot::Sender<TenantsBody>),
+    /// An operator asks for the sessions.
+    Sessions(oneshot::Sender<SessionsBody>),
+    /// An operator closes a session; the answer says whether it was there.
+    Close(SessionId, oneshot::Sender<bool>),
+    /// Drain; a second time: close all.
+    Shutdown,
+}

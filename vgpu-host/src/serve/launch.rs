@@ -1,0 +1,161 @@
+//! Starting a worker: which program, with what, and what it is told first.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use crate::config::{Config, Device, Tenant};
+use crate::wire::{Channel, ChannelError, DeviceSetup, Setup, ToWorker, WatchedChannel};
+use vgpu_core::broker::SessionId;
+use vgpu_proto::handshake::Limits;
+use vgpu_proto::limits;
+
+/// Variables of the host's environment that its workers get. Everything else stays behind: it may hold secrets, and a
+/// worker counts as controlled by its guest.
+const VARIABLES: [&str; 2] = [crate::logging::FILTER_VARIABLE, "RUST_BACKTRACE"];
+
+/// Variables that workers on a card get besides: where the loader finds the driver where that is not its default path, and
+/// which cards the operator shows it, in which order.
+const DRIVER_VARIABLES: [&str; 3] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"];
+
+/// Settings of the driver in workers. As many hardware queues as there can be, so that a stream that waits holds up as few
+/// others as possible. No cache of compiled code on disk: it would be shared among tenants, who could plant code in it.
+const DRIVER_SETTINGS: [(&str, &str); 2] =
+    [("CUDA_DEVICE_MAX_CONNECTIONS", "32"), ("CUDA_CACHE_DISABLE", "1")];
+
+/// Which program serves a session.
+///
+/// The default is this executable with the argument `worker`. A program that embeds the host either calls
+/// [`crate::worker_main_if_asked`] first thing in its `main`, or names the `vgpu-host` binary here.
+#[derive(Clone, Debug)]
+pub struct WorkerCommand {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl WorkerCommand {
+    /// A program, without arguments.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), args: vec![] }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// This executable with the argument `worker`.
+    ///
+    /// # Errors
+    /// The system does not tell its path.
+    pub fn own() -> io::Result<Self> {
+        Ok(Self::new(std::env::current_exe()?).arg(crate::worker::ARGUMENT))
+    }
+
+    /// The command of a worker, in a process group of its own, so that a Ctrl-C at the host's terminal drains sessions
+    /// instead of killing them. `driver` says whether it is to load a card's driver.
+    pub(crate) fn command(&self, driver: bool) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).env_clear().process_group(0);
+        let of_driver = DRIVER_VARIABLES.iter().filter(|_| driver);
+        for name in VARIABLES.iter().chain(of_driver) {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        if driver {
+            command.envs(DRIVER_SETTINGS);
+        }
+        command
+    }
+
+    /// Starts a worker for that device.
+    pub(super) fn spawn(&self, device: &Device) -> Result<(Child, Channel), LaunchError> {
+        let (channel, theirs) = Channel::pair()?;
+        let mut command = Command::from(self.command(matches!(device, Device::Cuda(_))));
+        command.stdin(theirs).stdout(Stdio::null());
+        let child =
+            command.spawn().map_err(|source| LaunchError::Spawn { program: self.program.clone(), source })?;
+        Ok((child, channel))
+    }
+}
+
+/// As an operator would type it, for messages.
+impl fmt::Display for WorkerCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.program.display().fmt(f)?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", arg.display()))
+    }
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchError {
+    /// The program did not start.
+    #[error("cannot start the worker {}: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its socket failed.
+    #[error("cannot talk to the worker: {0}")]
+    Channel(#[from] ChannelError),
+    /// The guest's connection cannot be handed over.
+    #[error("cannot hand over the guest's connection: {0}")]
+    Connection(#[from] io::Error),
+}
+
+/// Tells a worker what to serve and hands it the guest's connection.
+pub(super) fn send_setup(
+    channel: &WatchedChannel,
+    config: &Config,
+    tenant: &Tenant,
+    session: SessionId,
+    guest: &UnixStream,
+) -> Result<(), LaunchError> {
+    // The flag belongs to the connection, not to the descriptor, and the worker reads it with threads that block.
+    guest.set_nonblocking(false)?;
+    let device = match &config.gpus[tenant.gpu].device {
+        Device::Soft(soft) => DeviceSetup::Soft {
+            memory_bytes: soft.memory_bytes,
+            compute_major: soft.compute_capability.0,
+            compute_minor: soft.compute_capability.1,
+            threads: soft.threads,
+            delay_seed: soft.delay_seed,
+            faults: soft.faults.clone(),
+        },
+        Device::Cuda(cuda) => DeviceSetup::Cuda(cuda.card),
+    };
+    let setup = Setup {
+        session: session.0,
+        tenant: tenant.name.clone(),
+        limits: limits_of(tenant.memory_bytes, tenant.pinned_bytes),
+        device,
+    };
+    channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;
+    Ok(())
+}
+
+/// A session's limits: the protocol's bounds and the tenant's quotas.
+pub(crate) const fn limits_of(memory_bytes: u64, pinned_bytes: u64) -> Limits {
+    Limits {
+        contexts: limits::CONTEXTS_MAX,
+        streams: limits::STREAMS_MAX,
+        events: limits::EVENTS_MAX,
+        modules: limits::MODULES_MAX,
+        functions: limits::FUNCTIONS_MAX,
+        regions: limits::REGIONS_MAX,
+        memory_bytes,
+        pinned_bytes,
+    }
+}

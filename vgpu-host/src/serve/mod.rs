@@ -1,0 +1,203 @@
+//! The daemon: accepts guests, starts a worker for each, lends memory, answers operators.
+//!
+//! It never speaks with a guest beyond a refusal and never opens a device; what a guest can break is its worker. One
+//! thread runs one loop ([`daemon`]) over a closed set of events ([`event`]); tasks around it only turn sockets and
+//! processes into events.
+
+mod accept;
+mod attend;
+mod cards;
+mod daemon;
+mod error;
+mod event;
+mod launch;
+mod phase;
+mod refuse;
+mod report;
+mod said;
+mod session;
+mod signals;
+mod sockets;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use vgpu_sched::TenantId;
+
+use self::daemon::Daemon;
+pub use self::error::HostError;
+pub(crate) use self::event::Event;
+pub use self::launch::WorkerCommand;
+#[cfg(test)]
+pub(crate) use self::launch::limits_of;
+use self::sockets::Sockets;
+use crate::config::Config;
+
+/// A host that has not started.
+#[derive(Debug)]
+pub struct Host {
+    config: Config,
+    command: Option<WorkerCommand>,
+}
+
+/// A host that serves on a thread of this process. Dropping it closes every session at once.
+#[derive(Debug)]
+pub struct RunningHost {
+    config: Config,
+    events: mpsc::Sender<Event>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Host {
+    /// A host of this configuration, whose workers are this executable ([`WorkerCommand::own`]).
+    pub const fn new(config: Config) -> Self {
+        Self { config, command: None }
+    }
+
+    /// Another program for the workers.
+    #[must_use]
+    pub fn worker(mut self, command: WorkerCommand) -> Self {
+        self.command = Some(command);
+        self
+    }
+
+    /// Serves on a thread of its own. When this returns, guests can connect. Blocks while it asks each card what it is.
+    ///
+    /// # Errors
+    /// A card cannot be used, the sockets cannot be made, or another host has the runtime folder.
+    pub fn start(self) -> Result<RunningHost, HostError> {
+        let prepared = Prepared::new(self)?;
+        let (config, events) = (prepared.config.clone(), prepared.events.clone());
+        let thread = std::thread::Builder::new().name("vgpu-host".into()).spawn(|| prepared.run());
+        let thread = Some(thread.map_err(system("start the host's thread"))?);
+        Ok(RunningHost { config, events, thread })
+    }
+
+    /// Serves on this thread until a signal ends it: the first SIGINT or SIGTERM drains, a second one closes every
+    /// session at once.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn run(self) -> Result<(), HostError> {
+        let prepared = Prepared::new(self)?;
+        signals::watch(&prepared.runtime, prepared.events.clone())?;
+        raise_descriptor_limit();
+        prepared.run();
+        Ok(())
+    }
+}
+
+impl RunningHost {
+    /// Where the tenant of that name is served.
+    pub fn tenant_socket(&self, name: &str) -> PathBuf {
+        self.config.tenant_socket(name)
+    }
+
+    /// Where operators are served.
+    pub fn control_socket(&self) -> PathBuf {
+        self.config.control_socket()
+    }
+
+    /// The folder of all sockets.
+    pub fn runtime_dir(&self) -> &Path {
+        &self.config.runtime_dir
+    }
+
+    /// Drains: no session begins, those that run have the configured time to end and are closed after it. Returns when
+    /// the last worker is reaped and the sockets are gone.
+    pub fn shutdown(mut self) {
+        self.end(1);
+    }
+
+    fn end(&mut self, signals: u32) {
+        let Some(thread) = self.thread.take() else { return };
+        for _ in 0..signals {
+            // A closed queue means that the loop has ended, which is what is asked for.
+            while let Err(TrySendError::Full(_)) = self.events.try_send(Event::Shutdown) {
+                std::thread::sleep(FULL_QUEUE);
+            }
+        }
+        // A panic of the loop was printed by its thread.
+        let _ = thread.join();
+    }
+}
+
+impl Drop for RunningHost {
+    fn drop(&mut self) {
+        self.end(2);
+    }
+}
+
+/// How long to leave a full queue of events to the loop before trying again.
+const FULL_QUEUE: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// Everything that can fail has been done: what is left is to run.
+struct Prepared {
+    config: Config,
+    command: WorkerCommand,
+    sockets: Sockets,
+    runtime: Runtime,
+    events: mpsc::Sender<Event>,
+    queue: mpsc::Receiver<Event>,
+}
+
+impl Prepared {
+    fn new(mut host: Host) -> Result<Self, HostError> {
+        let command = host.command.map_or_else(WorkerCommand::own, Ok);
+        let command = command.map_err(system("find this executable"))?;
+        cards::probe_all(&mut host.config, &command)?;
+        let sockets = Sockets::bind(&host.config)?;
+        // One thread: the daemon's work is small, and its state needs no locks then.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(system("make the event loop"))?;
+        let (events, queue) = mpsc::channel(event::EVENTS_MAX);
+        {
+            let _guard = runtime.enter();
+            listen(&sockets, &events).map_err(system("watch the sockets"))?;
+        }
+        Ok(Self { config: host.config, command, sockets, runtime, events, queue })
+    }
+
+    fn run(self) {
+        let Self { config, command, sockets, runtime, events, queue } = self;
+        let runtime_dir = config.runtime_dir.clone();
+        tracing::info!(runtime_dir = %runtime_dir.display(), tenants = config.tenants.len(), "serving");
+        runtime.block_on(async {
+            Daemon::new(config, command, events).run(queue).await;
+        });
+        drop(sockets);
+        tracing::info!(runtime_dir = %runtime_dir.display(), "stopped");
+    }
+}
+
+/// Starts the tasks that accept guests and operators.
+fn listen(sockets: &Sockets, events: &mpsc::Sender<Event>) -> io::Result<()> {
+    for (index, listener) in (0..).zip(&sockets.tenants) {
+        let listener = UnixListener::from_std(listener.try_clone()?)?;
+        tokio::spawn(accept::accept(TenantId(index), listener, events.clone()));
+    }
+    let control = UnixListener::from_std(sockets.control.try_clone()?)?;
+    let server = axum::serve(control, crate::api::router(events.clone()));
+    tokio::spawn(server.into_future());
+    Ok(())
+}
+
+/// Lets the daemon have as many descriptors as it may: two for each session soon pass the usual soft limit.
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // Not allowed: then the soft limit it is, and connections over it wait.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> HostError {
+    move |source| HostError::System { what, source }
+}
+
+#[cfg(test)]
+mod tests;

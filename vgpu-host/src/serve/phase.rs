@@ -1,0 +1,112 @@
+//! Time and the end: deadlines, draining, closing, killing.
+
+use vgpu_core::broker::SessionId;
+use vgpu_proto::Status;
+use vgpu_proto::control::Closing;
+use vgpu_sched::{Deadline, Duration, Instant};
+
+use super::daemon::{CLOSE_GRACE, Daemon};
+use crate::api::SessionState;
+use crate::wire::ToWorker;
+
+/// How far a host is on its way out. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Sessions may begin.
+    Serving,
+    /// None begins; those that run may end by themselves until then.
+    Draining(Deadline),
+    /// All were told to end.
+    Closing,
+}
+
+impl Daemon {
+    /// The first time: drain. Again: close all at once.
+    pub(super) fn shutdown(&mut self) {
+        match self.phase {
+            Phase::Serving => {
+                self.broker.drain();
+                let patience = Duration::from_millis(self.config.drain_timeout_ms);
+                self.phase = Phase::Draining(Deadline::after(self.clock.now(), patience));
+                let timeout_ms = self.config.drain_timeout_ms;
+                tracing::info!(sessions = self.sessions.len(), timeout_ms, "draining");
+            }
+            Phase::Draining(_) => self.close_all(),
+            Phase::Closing => {}
+        }
+    }
+
+    /// Whether the host was shut down and no worker is left.
+    pub(super) fn is_done(&self) -> bool {
+        self.phase != Phase::Serving && self.sessions.is_empty()
+    }
+
+    /// The next time at which something is due without an event.
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let drain = match self.phase {
+            Phase::Draining(deadline) => Some(deadline),
+            Phase::Serving | Phase::Closing => None,
+        };
+        let sessions = self.sessions.values().filter_map(|session| session.deadline);
+        let collections = self.collections.iter().map(|collection| collection.deadline);
+        sessions.chain(collections).chain(drain).min()
+    }
+
+    /// Does what is due by time alone.
+    pub(super) fn handle_time(&mut self, now: Instant) {
+        if let Phase::Draining(deadline) = self.phase
+            && deadline.has_passed(now)
+        {
+            self.close_all();
+        }
+        for (id, session) in &mut self.sessions {
+            if !session.deadline.is_some_and(|deadline| deadline.has_passed(now)) {
+                continue;
+            }
+            tracing::warn!(session = id.0, state = ?session.state, "the worker takes too long; killed");
+            if session.state == SessionState::Closing && !session.greeted {
+                // It still waits for a silent guest, as it should.
+                session.stop("closed while greeting");
+            } else {
+                session.kill("the worker took too long");
+            }
+        }
+        self.answer_collections();
+    }
+
+    /// Closes a session; false when there is none.
+    pub(super) fn close_for_operator(&mut self, id: SessionId) -> bool {
+        let closing = Closing {
+            status: Status::ERROR_CONTEXT_IS_DESTROYED.0,
+            reason: "operator".into(),
+            text: "an operator closed the session; ask them why".into(),
+        };
+        self.close(id, closing)
+    }
+
+    fn close_all(&mut self) {
+        self.phase = Phase::Closing;
+        tracing::info!(sessions = self.sessions.len(), "closing");
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let closing = Closing {
+                status: Status::ERROR_SYSTEM_NOT_READY.0,
+                reason: "draining".into(),
+                text: "the host shuts down; start again when it is back".into(),
+            };
+            self.close(id, closing);
+        }
+    }
+
+    fn close(&mut self, id: SessionId, closing: Closing) -> bool {
+        let deadline = Deadline::after(self.clock.now(), CLOSE_GRACE);
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.state != SessionState::Closing {
+            session.state = SessionState::Closing;
+            session.reason.get_or_insert_with(|| closing.reason.clone());
+            session.deadline = Some(deadline);
+            session.send(&ToWorker::Close(closing));
+        }
+        true
+    }
+}

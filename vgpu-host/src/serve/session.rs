@@ -1,0 +1,129 @@
+//! What the daemon knows of one session.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use vgpu_core::broker::Held;
+use vgpu_proto::handshake::GuestProcess;
+use vgpu_sched::{Deadline, Instant, TenantId};
+
+use crate::api::{CountsBody, GuestBody, SessionBody, SessionState};
+use crate::wire::{SessionCounts, ToWorker, WatchedChannel};
+
+/// A session and the daemon's means to act on its worker.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub tenant: TenantId,
+    pub state: SessionState,
+    pub pid: u32,
+    pub began: Instant,
+    /// When the worker is killed if nothing changes: while greeting and while closing.
+    pub deadline: Option<Deadline>,
+    /// The handshake is over, either way.
+    pub greeted: bool,
+    pub guest: Option<GuestProcess>,
+    pub version: Option<u16>,
+    pub counts: Option<SessionCounts>,
+    /// Counts were asked for and did not come yet.
+    pub asked: bool,
+    /// Why it ends, once that is known.
+    pub reason: Option<String>,
+    /// The worker was killed; what it said before is not heard any more.
+    pub killed: bool,
+    /// The worker broke a rule.
+    pub lost: bool,
+    channel: Arc<WatchedChannel>,
+    kill: Arc<Notify>,
+}
+
+impl Session {
+    pub(super) fn new(
+        tenant: TenantId,
+        pid: u32,
+        began: Instant,
+        deadline: Deadline,
+        channel: Arc<WatchedChannel>,
+        kill: Arc<Notify>,
+    ) -> Self {
+        Self {
+            tenant,
+            state: SessionState::Greeting,
+            pid,
+            began,
+            deadline: Some(deadline),
+            greeted: false,
+            guest: None,
+            version: None,
+            counts: None,
+            asked: false,
+            reason: None,
+            killed: false,
+            lost: false,
+            channel,
+            kill,
+        }
+    }
+
+    /// Sends a message. The daemon waits for no worker: one that does not read is killed.
+    pub(super) fn send(&mut self, message: &ToWorker) {
+        if let Err(error) = self.channel.try_send(message, None) {
+            // A worker that exits right now is reaped a moment later anyway.
+            self.kill(&error.to_string());
+        }
+    }
+
+    /// Kills a worker that broke a rule; its exit ends the session.
+    pub(super) fn kill(&mut self, cause: &str) {
+        self.lost = true;
+        self.stop(cause);
+    }
+
+    /// Kills a worker that did nothing wrong.
+    pub(super) fn stop(&mut self, cause: &str) {
+        self.reason.get_or_insert_with(|| cause.to_owned());
+        self.killed = true;
+        self.deadline = None;
+        self.kill.notify_one();
+    }
+
+    /// What operators see.
+    pub(super) fn body(&self, id: u64, tenant: &str, held: Held, now: Instant) -> SessionBody {
+        SessionBody {
+            id,
+            tenant: tenant.to_owned(),
+            state: self.state,
+            worker_pid: self.pid,
+            age_ms: now.since(self.began).as_nanos() / 1_000_000,
+            guest: self.guest.as_ref().map(|guest| GuestBody { pid: guest.pid, name: guest.name.clone() }),
+            version: self.version,
+            memory_lent_bytes: held.device_bytes,
+            pinned_lent_bytes: held.pinned_bytes,
+            counts: self.counts.filter(|_| !self.asked).map(counts),
+        }
+    }
+}
+
+const fn counts(counts: SessionCounts) -> CountsBody {
+    let SessionCounts {
+        commands,
+        launches,
+        bytes_copied,
+        contexts,
+        streams,
+        memory_bytes,
+        pinned_bytes,
+        faults,
+        output_dropped_bytes,
+    } = counts;
+    CountsBody {
+        commands,
+        launches,
+        bytes_copied,
+        contexts,
+        streams,
+        memory_bytes,
+        pinned_bytes,
+        faults,
+        output_dropped_bytes,
+    }
+}

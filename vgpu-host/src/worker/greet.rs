@@ -1,0 +1,159 @@
+//! The handshake: who greets, which addresses both hold, what is opened, and what the guest is told.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use vgpu_core::device::Device;
+use vgpu_core::session::{self, CreditSource, Parts, SessionConfig};
+use vgpu_proto::codec;
+use vgpu_proto::handshake::{
+    AddressPlan, Answer, FEATURE_COHERENT, Hello, HelloError, Refusal, RefusalCause, VERSION_MAX,
+    VERSION_MIN, Welcome,
+};
+use vgpu_proto::limits::{ARENA_RANGE_BYTES, HANDSHAKE_TIMEOUT_NS, HEAP_RANGE_BYTES};
+use vgpu_window::Reservation;
+use vgpu_window::link::{Link, LinkError};
+
+use super::output::Output;
+use crate::wire::{Channel, FromWorker, HandshakeFailure, Setup};
+
+/// A session that is open and whose guest does not know yet.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub parts: Parts,
+    hello: Hello,
+    version: u16,
+    plan: u8,
+    device: Arc<dyn Device>,
+}
+
+/// Why a guest is not welcomed.
+#[derive(Debug)]
+pub(super) struct GreetError {
+    /// For the daemon's counters.
+    pub failure: HandshakeFailure,
+    /// For both logs: cause and remedy.
+    pub text: String,
+    /// What the guest is told; nothing when it is gone or silent.
+    refusal: Option<RefusalCause>,
+}
+
+impl GreetError {
+    fn refused(failure: HandshakeFailure, refusal: RefusalCause, text: impl Into<String>) -> Self {
+        Self { failure, text: text.into(), refusal: Some(refusal) }
+    }
+
+    fn unanswered(failure: HandshakeFailure, text: impl Into<String>) -> Self {
+        Self { failure, text: text.into(), refusal: None }
+    }
+
+    /// The system refused a thread.
+    pub(super) fn no_thread(error: &std::io::Error) -> Self {
+        let text = format!("the worker cannot start a thread: {error}; the host's limits are too low");
+        Self::refused(HandshakeFailure::Device, RefusalCause::Device, text)
+    }
+}
+
+/// Hears the greeting and opens what it asks for.
+pub(super) fn greet(
+    link: &Link,
+    setup: &Setup,
+    credit: Arc<dyn CreditSource>,
+    output: Arc<Output>,
+) -> Result<Opened, GreetError> {
+    let hello = hear(link)?;
+    let version = hello.check().map_err(|error| wrong(&error))?;
+    let (plan, heap, arena) = reserve(&hello.plans).ok_or_else(|| {
+        let text = "no offered address plan is free in the worker; offer others";
+        GreetError::refused(HandshakeFailure::Addresses, RefusalCause::Addresses, text)
+    })?;
+    let device = |text: String| GreetError::refused(HandshakeFailure::Device, RefusalCause::Device, text);
+    let gpu = super::device::open(&setup.device, arena.base()).map_err(device)?;
+    let config = SessionConfig {
+        id: setup.session,
+        limits: setup.limits,
+        heap: Arc::new(heap),
+        arena: Arc::new(arena),
+    };
+    let parts = session::open(config, gpu.clone(), credit, output.clone())
+        .map_err(|error| device(error.to_string()))?;
+    output.publish_to(&parts.regions).map_err(|error| device(error.to_string()))?;
+    Ok(Opened { parts, hello, version, plan, device: gpu })
+}
+
+/// Tells the daemon and then the guest that the session is open.
+pub(super) fn welcome(
+    link: &Link,
+    channel: &Channel,
+    setup: &Setup,
+    opened: Opened,
+) -> Result<Parts, GreetError> {
+    let Opened { mut parts, hello, version, plan, device } = opened;
+    let welcome = Welcome {
+        version,
+        features: hello.features & FEATURE_COHERENT,
+        plan,
+        session: setup.session,
+        regions: std::mem::take(&mut parts.descriptions),
+        limits: setup.limits,
+        device: device.description().clone(),
+    };
+    // The daemon first: who was welcomed is on the operator's list. A daemon that is gone changes nothing.
+    let _ = channel.send(&FromWorker::Established { guest: hello.process, version });
+    let regions = std::mem::take(&mut parts.regions);
+    let fds: Vec<_> = regions.iter().map(OwnedFd::as_fd).collect();
+    let body = codec::encode(&Answer::Welcome(welcome)).expect("a welcome is far below the limit");
+    match link.send(&body, &fds) {
+        Ok(()) => Ok(parts),
+        Err(error) => Err(GreetError::unanswered(HandshakeFailure::Gone, format!("no welcome: {error}"))),
+    }
+}
+
+/// Tells the guest why there is no session, where it still listens.
+pub(super) fn refuse(link: &Link, error: &GreetError) {
+    let Some(cause) = error.refusal else { return };
+    let text = crate::wire::bounded(error.text.clone());
+    let refusal = Refusal { cause, version_min: VERSION_MIN, version_max: VERSION_MAX, text };
+    let body = codec::encode(&Answer::Refused(refusal)).expect("a refusal is far below the limit");
+    // A guest that is gone by now is refused all the same.
+    let _ = link.send(&body, &[]);
+}
+
+fn hear(link: &Link) -> Result<Hello, GreetError> {
+    let protocol =
+        |text: String| GreetError::refused(HandshakeFailure::Protocol, RefusalCause::Protocol, text);
+    let message = match link.recv_timeout(Duration::from_nanos(HANDSHAKE_TIMEOUT_NS)) {
+        Ok(message) => message,
+        Err(LinkError::TimedOut) => {
+            let text = "no greeting in time";
+            return Err(GreetError::unanswered(HandshakeFailure::Silent, text));
+        }
+        Err(LinkError::Closed) => {
+            let text = "closed before it greeted";
+            return Err(GreetError::unanswered(HandshakeFailure::Gone, text));
+        }
+        Err(error) => return Err(protocol(format!("the greeting cannot be received: {error}"))),
+    };
+    if !message.fds.is_empty() {
+        return Err(protocol("the greeting carries descriptors; none belong there".into()));
+    }
+    codec::decode(&message.body).map_err(|error| protocol(format!("the greeting cannot be read: {error}")))
+}
+
+fn wrong(error: &HelloError) -> GreetError {
+    let failure = match error {
+        HelloError::Version { .. } => HandshakeFailure::Version,
+        _ => HandshakeFailure::Protocol,
+    };
+    GreetError::refused(failure, error.cause(), error.to_string())
+}
+
+/// The first plan whose two ranges are free in this process.
+fn reserve(plans: &[AddressPlan]) -> Option<(u8, Reservation, Reservation)> {
+    (0..).zip(plans).find_map(|(index, plan)| {
+        let heap = Reservation::new_at(plan.heap_base, HEAP_RANGE_BYTES).ok()?;
+        let arena = Reservation::new_at(plan.arena_base, ARENA_RANGE_BYTES).ok()?;
+        Some((index, heap, arena))
+    })
+}

@@ -1,0 +1,137 @@
+//! What kernels print, on its way to the guest.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags};
+use vgpu_core::device::DeviceError;
+use vgpu_core::session::SessionSink;
+use vgpu_proto::control::HostMessage;
+use vgpu_proto::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_CHUNK_BYTES_MAX};
+use vgpu_proto::window::{CONTROL_BYTES, OUTPUT_BYTES};
+use vgpu_window::link::Link;
+use vgpu_window::{Region, WindowError};
+
+use super::guest;
+
+/// A bounded buffer between kernels, which never wait, and a guest, which may not read.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    buffer: Mutex<Buffer>,
+    filled: Condvar,
+    /// The control region, where the guest reads how much there is.
+    window: OnceLock<Region>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    waiting: VecDeque<u8>,
+    /// Bytes ever taken in.
+    accepted: u64,
+    /// Bytes that found no room.
+    dropped: u64,
+}
+
+impl Output {
+    /// Publishes the count of bytes in the control region, the first of the session's `regions`, over a mapping of our
+    /// own: the session does not lend its own out.
+    pub(super) fn publish_to(&self, regions: &[OwnedFd]) -> Result<(), WindowError> {
+        let control = regions.first().expect("a session has a control region");
+        // Called once, before anything runs.
+        let _ = self.window.set(Region::map_shared(control.as_fd(), CONTROL_BYTES)?);
+        Ok(())
+    }
+
+    /// Bytes that found no room so far.
+    pub(super) fn dropped_bytes(&self) -> u64 {
+        self.buffer.lock().dropped
+    }
+
+    fn take_chunk(&self) -> Vec<u8> {
+        let mut buffer = self.buffer.lock();
+        while buffer.waiting.is_empty() {
+            self.filled.wait(&mut buffer);
+        }
+        let bytes = buffer.waiting.len().min(OUTPUT_CHUNK_BYTES_MAX);
+        buffer.waiting.drain(..bytes).collect()
+    }
+}
+
+impl SessionSink for Output {
+    fn output(&self, bytes: &[u8]) {
+        let mut buffer = self.buffer.lock();
+        let room = OUTPUT_BUFFER_BYTES - buffer.waiting.len();
+        let taken = bytes.len().min(room);
+        buffer.waiting.extend(&bytes[..taken]);
+        buffer.accepted += taken as u64;
+        buffer.dropped += (bytes.len() - taken) as u64;
+        // Published before the mark of the kernel that printed, so that a guest that has synchronised knows how much
+        // to wait for. The value is ours: what the guest wrote there does not matter.
+        if let Some(word) = self.window.get().and_then(|window| window.atomic_u64(OUTPUT_BYTES).ok()) {
+            word.store(buffer.accepted, Ordering::Release);
+        }
+        drop(buffer);
+        self.filled.notify_one();
+    }
+
+    fn fault(&self, error: &DeviceError) {
+        tracing::info!(%error, "a context failed");
+    }
+}
+
+/// Starts the thread that sends output to the guest.
+pub(super) fn start(output: &Arc<Output>, link: &Arc<Link>) -> io::Result<()> {
+    let (output, link) = (output.clone(), link.clone());
+    std::thread::Builder::new().name("output".into()).spawn(move || pump(&output, &link)).map(drop)
+}
+
+fn pump(output: &Output, link: &Link) {
+    loop {
+        let bytes = output.take_chunk();
+        // Waited for without the link's lock, so that answers about regions pass a guest that reads no output.
+        if !wait_writable(link, None) || guest::send(link, &HostMessage::Output { bytes }, &[]).is_err() {
+            // The listener sees the same end and acts on it.
+            return;
+        }
+    }
+}
+
+/// Waits until the guest's socket takes a message; false when the time passes first or the socket is at its end.
+pub(super) fn wait_writable(link: &Link, timeout: Option<Duration>) -> bool {
+    let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
+    loop {
+        let mut fds = [PollFd::new(link, PollFlags::OUT)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => return fds[0].revents() == PollFlags::OUT,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_counted() {
+        let output = Output::default();
+        let (control, fd) = Region::create_shared("control", CONTROL_BYTES).unwrap();
+        output.publish_to(&[fd]).unwrap();
+        let published = || control.atomic_u64(OUTPUT_BYTES).unwrap().load(Ordering::Acquire);
+        output.output(b"hello");
+        assert_eq!(published(), 5);
+        output.output(&vec![b'x'; OUTPUT_BUFFER_BYTES]);
+        assert_eq!((published(), output.dropped_bytes()), (OUTPUT_BUFFER_BYTES as u64, 5));
+        let chunk = output.take_chunk();
+        assert_eq!(chunk.len(), OUTPUT_CHUNK_BYTES_MAX);
+        assert!(chunk.starts_with(b"hellox"));
+        output.output(b"more");
+        assert_eq!(output.dropped_bytes(), 5, "there is room again");
+    }
+}
