@@ -1,0 +1,210 @@
+//! A host of a test's own: `vgpu-host serve` in a temporary folder.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::artifacts::artifacts;
+use crate::process::{Process, piped};
+use crate::wait::eventually;
+
+/// What a host is started with.
+#[derive(Clone, Debug)]
+pub struct HostBuilder {
+    tenants: Vec<String>,
+    host: String,
+    device: String,
+}
+
+/// A running host. Ended, with all that belongs to it, when dropped.
+#[derive(Debug)]
+pub struct Host {
+    /// The daemon.
+    pub daemon: Process,
+    folder: Folder,
+}
+
+/// A temporary folder, removed when dropped. Short, because socket paths are bounded.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("vgpu-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("the temporary folder can be written");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Default for HostBuilder {
+    fn default() -> Self {
+        Self {
+            tenants: Vec::new(),
+            host: String::new(),
+            device: soft_device("memory_bytes = 1073741824, threads = 2"),
+        }
+    }
+}
+
+fn soft_device(settings: &str) -> String {
+    format!("device = \"soft\"\nsoft = {{ {settings} }}")
+}
+
+impl HostBuilder {
+    /// Adds a tenant with a memory quota and further lines of its table.
+    #[must_use]
+    pub fn tenant(mut self, name: &str, memory_bytes: u64, more: &str) -> Self {
+        let table =
+            format!("[[tenant]]\nname = \"{name}\"\ngpu = \"gpu0\"\nmemory_bytes = {memory_bytes}\n{more}\n");
+        self.tenants.push(table);
+        self
+    }
+
+    /// Adds lines to the host's table.
+    #[must_use]
+    pub fn host(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.host, "{lines}");
+        self
+    }
+
+    /// Replaces the software GPU's settings.
+    #[must_use]
+    pub fn soft(mut self, settings: &str) -> Self {
+        self.device = soft_device(settings);
+        self
+    }
+
+    /// Replaces the software GPU by a card, `cuda:N`.
+    #[must_use]
+    pub fn card(mut self, device: &str) -> Self {
+        self.device = format!("device = \"{device}\"");
+        self
+    }
+
+    /// Starts the host and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not start within the shared deadline.
+    #[track_caller]
+    pub fn start(self) -> Host {
+        let folder = Folder::new();
+        let path = folder.path();
+        let (runtime, state) = (path.join("run"), path.join("state"));
+        let config = format!(
+            "[host]\nruntime_dir = {runtime:?}\nstate_dir = {state:?}\n{}\n[[gpu]]\nname = \"gpu0\"\n{}\n{}",
+            self.host,
+            self.device,
+            self.tenants.concat()
+        );
+        let file = path.join("vgpu.toml");
+        std::fs::write(&file, config).expect("the folder is ours");
+        let log = std::fs::File::create(path.join("log")).expect("the folder is ours");
+        let daemon = Command::new(&artifacts().host)
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the host's binary runs");
+        let mut host = Host { daemon: Process::new(daemon), folder };
+        eventually("the host answers", || {
+            assert!(host.daemon.is_running(), "the host ended at once:\n{}", host.log());
+            host.ctl(&["tenants", "--json"]).status.success().then_some(())
+        });
+        host
+    }
+}
+
+impl Host {
+    /// A host with one tenant, `alice`, of 512 MiB.
+    pub fn with_alice() -> Self {
+        HostBuilder::default().tenant("alice", 512 << 20, "").start()
+    }
+
+    /// What the host logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The host's configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("vgpu.toml")
+    }
+
+    /// Socket of a tenant.
+    pub fn socket(&self, tenant: &str) -> PathBuf {
+        self.folder.path().join("run/tenants").join(tenant).join("vgpu.sock")
+    }
+
+    /// Socket of the control API.
+    pub fn control_socket(&self) -> PathBuf {
+        self.folder.path().join("run/control.sock")
+    }
+
+    /// Runs `vgpu-host ctl` with these arguments.
+    ///
+    /// # Panics
+    /// When the binary does not run.
+    pub fn ctl(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(&artifacts().host);
+        command.arg("ctl").arg("--socket").arg(self.control_socket()).args(arguments);
+        Process::new(piped(&mut command).spawn().expect("the host's binary runs")).finish()
+    }
+
+    /// The live sessions, as the control API tells them.
+    ///
+    /// # Panics
+    /// When the host does not answer.
+    #[track_caller]
+    pub fn sessions(&self) -> Vec<serde_json::Value> {
+        let output = self.ctl(&["sessions", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let body: serde_json::Value = serde_json::from_slice(&output.stdout).expect("ctl prints JSON");
+        body["sessions"].as_array().expect("a list of sessions").clone()
+    }
+
+    /// Waits until no session is left.
+    ///
+    /// # Panics
+    /// When one is left after the shared deadline.
+    #[track_caller]
+    pub fn wait_until_empty(&self) {
+        eventually("all sessions end", || self.sessions().is_empty().then_some(()));
+    }
+
+    /// A guest process of a tenant that runs one of the test programs; see `vgpu-guest`.
+    ///
+    /// # Panics
+    /// When the binary does not run.
+    pub fn guest(&self, tenant: &str, arguments: &[&str]) -> Process {
+        let mut command = Command::new(&artifacts().guest);
+        command.args(arguments).env("VGPU_SOCKET", self.socket(tenant));
+        // The guest works until its standard input ends, which the test decides.
+        Process::new(piped(&mut command).stdin(Stdio::piped()).spawn().expect("the guest's binary runs"))
+    }
+}

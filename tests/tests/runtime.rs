@@ -1,0 +1,144 @@
+//! Programs that know nothing of vgpu, on the driver shim and the software GPU.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use support::host::Folder;
+use support::wheels::{Loader, compile_c};
+use support::{Host, artifacts};
+
+fn saxpy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vgpu-core/fixtures/saxpy.ptx")
+}
+
+#[track_caller]
+fn assert_ok(output: &Output) {
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.trim() == "ok", "{:?}\n{text}\n{errors}", output.status);
+}
+
+#[test]
+fn the_driver_api_refuses_what_the_driver_refuses() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("driver.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
+}
+
+#[test]
+fn what_would_crash_a_driver_is_an_error() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("misuse.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
+}
+
+#[test]
+fn cudarc_works_as_it_is() {
+    let host = Host::with_alice();
+    let program = &artifacts().cudarc;
+    assert_ok(&Loader::new(&[]).run(&host, "alice", program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
+}
+
+#[test]
+fn without_a_host_there_is_no_device_and_one_line_says_why() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("absent.c", &folder);
+    let output = Loader::new(&[]).run(&host, "nobody", &program, &[]);
+    assert_ok(&output);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors.lines().filter(|line| line.contains("no vgpu host")).count(), 1, "{errors}");
+}
+
+mod wheels {
+    use support::wheels::{compile_cuda, run_through_client, runtime};
+
+    use super::*;
+
+    fn boots(wheel: &str) {
+        let (host, folder) = (Host::with_alice(), Folder::new());
+        let (libraries, file) = runtime(wheel);
+        let program = compile_c("boot.c", &folder);
+        let loader = Loader::new(&[&libraries]);
+        assert_ok(&loader.run(&host, "alice", &program, &[file, saxpy().to_str().unwrap()]));
+        host.wait_until_empty();
+    }
+
+    /// Compiles `runtime.cu` and runs it.
+    fn program(options: &[&str]) {
+        let (host, folder) = (Host::with_alice(), Folder::new());
+        let program = compile_cuda("runtime.cu", options, &folder);
+        let loader = Loader::new(&[&runtime("cuda-13.0").0]);
+        assert_ok(&loader.run(&host, "alice", &program, &[]));
+        host.wait_until_empty();
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn runtime_12_4_boots() {
+        boots("cudart-12.4");
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn runtime_12_8_boots() {
+        boots("cudart-12.8");
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn runtime_12_9_boots() {
+        boots("cudart-12.9");
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn runtime_13_0_boots() {
+        boots("cuda-13.0");
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn a_program_of_nvcc_runs_as_it_is() {
+        program(&[]);
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn a_program_with_the_runtime_inside_runs_as_it_is() {
+        program(&["-cudart", "static"]);
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn a_program_with_per_thread_streams_runs_as_it_is() {
+        program(&["--default-stream", "per-thread"]);
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn ptx_in_lz4_and_plain_runs_too() {
+        program(&["-Xfatbin", "-compress-mode=speed"]);
+        program(&["-Xfatbin", "-compress-mode=none"]);
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn machine_code_only_is_no_binary_for_the_software_gpu() {
+        let (host, folder) = (Host::with_alice(), Folder::new());
+        let program = compile_cuda("runtime.cu", &["-gencode", "arch=compute_80,code=sm_80"], &folder);
+        let output = Loader::new(&[&runtime("cuda-13.0").0]).run(&host, "alice", &program, &[]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("no kernel image is available"), "{errors}");
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn the_client_runs_a_program_with_the_shim_in_front() {
+        let (host, folder) = (Host::with_alice(), Folder::new());
+        let program = compile_cuda("runtime.cu", &[], &folder);
+        assert_ok(&run_through_client(&host, "alice", &program, &runtime("cuda-13.0").0));
+    }
+}
