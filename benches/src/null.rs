@@ -1,0 +1,151 @@
+//! A device that takes everything and does nothing, so that what is measured is the session in front of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vgpu_core::device::{
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, ModuleKey, StreamKey,
+    Work,
+};
+use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
+use vgpu_proto::control::{FunctionDescription, ParamDescription};
+use vgpu_proto::handshake::DeviceDescription;
+use vgpu_window::Region;
+
+/// Parameter bytes of the null device's only kernel: three addresses and a count, as a vector addition has.
+pub const PARAMS_BYTES: u32 = 28;
+
+/// Grants what is asked for, hears nothing.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "it has no state")]
+pub struct Open;
+
+impl CreditSource for Open {
+    fn request(&self, _kind: CreditKind, bytes: u64, _minimum: u64) -> u64 {
+        bytes
+    }
+
+    fn release(&self, _kind: CreditKind, _bytes: u64) {}
+}
+
+impl SessionSink for Open {
+    fn output(&self, _bytes: &[u8]) {}
+}
+
+/// The device.
+#[derive(Debug, Default)]
+pub struct NullDevice {
+    description: DeviceDescription,
+}
+
+impl Device for NullDevice {
+    fn description(&self) -> &DeviceDescription {
+        &self.description
+    }
+
+    fn context_create(
+        &self,
+        _flags: u32,
+        _events: Arc<dyn DeviceEvents>,
+    ) -> Result<Arc<dyn Context>, DeviceError> {
+        Ok(Arc::new(NullContext { next: AtomicU64::new(1) }))
+    }
+
+    fn host_region_add(&self, _address: u64, _region: &Arc<Region>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn host_region_remove(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct NullContext {
+    next: AtomicU64,
+}
+
+impl NullContext {
+    fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Context for NullContext {
+    fn legacy_stream(&self) -> StreamKey {
+        StreamKey(0)
+    }
+
+    fn stream_create(&self, _blocking: bool, _priority: i32) -> Result<StreamKey, DeviceError> {
+        Ok(StreamKey(self.next()))
+    }
+
+    fn stream_destroy(&self, _stream: StreamKey) {}
+
+    fn stream_pending(&self, _stream: StreamKey) -> u32 {
+        0
+    }
+
+    fn submit(&self, _stream: StreamKey, work: Work) -> Result<(), DeviceError> {
+        if let Work::Mark(mark, value) = work {
+            mark.signal(value);
+        }
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn event_create(&self, _timing: bool) -> Result<EventKey, DeviceError> {
+        Ok(EventKey(self.next()))
+    }
+
+    fn event_destroy(&self, _event: EventKey) {}
+
+    fn event_synchronize(&self, _event: EventKey) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn event_elapsed_ns(&self, _start: EventKey, _end: EventKey) -> Result<i64, DeviceError> {
+        Ok(0)
+    }
+
+    fn memory_alloc(&self, _bytes: u64) -> Result<u64, DeviceError> {
+        // Apart by more than any benchmark allocates.
+        Ok(self.next() << 32)
+    }
+
+    fn memory_free(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn module_load(&self, _image: &[u8]) -> Result<LoadedModule, DeviceError> {
+        let params = vec![ParamDescription { offset_bytes: 0, size_bytes: PARAMS_BYTES }];
+        let function = FunctionDescription { name: "kernel".into(), params, ..Default::default() };
+        Ok(LoadedModule {
+            module: ModuleKey(self.next()),
+            functions: vec![(FunctionKey(self.next()), function)],
+            memory_bytes: 0,
+        })
+    }
+
+    fn module_unload(&self, _module: ModuleKey) {}
+
+    fn module_global(&self, _module: ModuleKey, _name: &str) -> Result<(u64, u64), DeviceError> {
+        Ok((0, 0))
+    }
+
+    fn function_set_attribute(
+        &self,
+        _function: FunctionKey,
+        _attribute: u32,
+        _value: i32,
+    ) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn sticky_error(&self) -> Option<DeviceError> {
+        None
+    }
+}
