@@ -16,7 +16,7 @@ use crate::pointers::Out;
 /// A kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) library: u64,
+    pub(crate) owner: u64,
     name: CString,
     /// Its handle and itself in each context that used it.
     functions: Mutex<HashMap<u64, (u64, Arc<FunctionEntry>)>>,
@@ -25,7 +25,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     pub(crate) fn new(library: u64, name: &str) -> Call<Self> {
         let name = CString::new(name).map_err(|_| INVALID_VALUE)?;
-        Ok(Self { library, name, functions: Mutex::default() })
+        Ok(Self { owner: library, name, functions: Mutex::default() })
     }
 
     /// Forgets what it is in a context that is about to go.
@@ -45,7 +45,7 @@ impl Kernel {
         if let Some((handle, function)) = functions.get(&context.id) {
             return Ok((*handle, Arc::clone(function)));
         }
-        let module = library::find(driver, self.library)?.module(driver, &context)?;
+        let module = library::find(driver, self.owner)?.module(driver, &context)?;
         let handle = module.function(driver, self.name.to_str().map_err(|_| INVALID_VALUE)?)?;
         let function = driver.functions.get(handle).ok_or(INVALID_HANDLE)?;
         functions.insert(context.id, (handle, Arc::clone(&function)));
@@ -65,7 +65,7 @@ driver_calls! {
         Ok(())
     }
     fn cuKernelGetLibrary(out: Out<u64>, kernel: u64) {
-        out.required()?.set(find(driver()?, kernel)?.library);
+        out.required()?.set(find(driver()?, kernel)?.owner);
         Ok(())
     }
     fn cuKernelGetName(out: Out<u64>, kernel: u64) { write_name(out, &find(driver()?, kernel)?.name) }

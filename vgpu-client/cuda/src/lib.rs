@@ -1,13 +1,13 @@
 //! `libcuda.so.1` of a guest: the CUDA driver API, spoken to a vgpu host.
 //!
-//! NVIDIA's runtime and libraries run on it as they are. Every name that the driver exports is here ([`exports`]); what
+//! NVIDIA's runtime and libraries run on it as they are. Every name that the driver exports is here (`exports`); what
 //! is not implemented answers `CUDA_ERROR_NOT_SUPPORTED`, is logged once and counted.
 //!
 //! It is not the guest library: programs of one's own link `vgpu-client`, whose symbols do not hide a real driver.
 //!
 //! # How a call runs
 //! Each group of calls has a file. Its `driver_calls!` block makes the C functions, which do nothing but
-//! [`entry::enter`] a safe Rust function: arguments are read and results written through the types of [`pointers`],
+//! `entry::enter` a safe Rust function: arguments are read and results written through the types of `pointers`,
 //! panics stop at the edge, and failures become the CUDA error of the guest library.
 //!
 //! # Variables

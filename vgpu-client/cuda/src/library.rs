@@ -95,7 +95,7 @@ fn load(out: Out<u64>, code: HostPointer) -> Call {
 fn unload(handle: u64) -> Call {
     let driver = driver()?;
     let library = driver.libraries.remove(handle).ok_or(INVALID_HANDLE)?;
-    drop(driver.kernels.take(|kernel| kernel.library == handle));
+    drop(driver.kernels.take(|kernel| kernel.owner == handle));
     let modules: Vec<_> = library.modules.lock().drain().collect();
     for (_, module) in modules {
         module.unload(driver);
