@@ -11,8 +11,10 @@ use std::sync::OnceLock;
 /// Names of the binaries.
 const NAMES: [&str; 4] = ["vgpu-host", "vgpu-client", "vgpu-guest", "vgpu-cudarc"];
 
-/// File of the driver shim.
-const SHIM: &str = "libvgpu_cuda.so";
+/// Package and file of the driver shim, and of the one for NVML.
+const SHIM: (&str, &str) = ("vgpu-cuda-shim", "libvgpu_cuda.so");
+/// See [`SHIM`].
+const NVML: (&str, &str) = ("vgpu-nvml-shim", "libvgpu_nvml.so");
 
 /// Paths of the binaries under test.
 #[derive(Clone, Debug)]
@@ -78,23 +80,35 @@ fn build() -> Artifacts {
 /// When it can neither be built nor found.
 pub fn shim() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        if let Some(folder) = std::env::var_os("VGPU_BIN_DIR") {
-            let path = Path::new(&folder).join(SHIM);
-            assert!(path.is_file(), "VGPU_BIN_DIR has no {SHIM}: {}", path.display());
-            return path;
-        }
-        let lines = cargo_build(&["--lib", "-p", "vgpu-cuda-shim"]);
-        lines.lines().find_map(shared_library).unwrap_or_else(|| panic!("cargo built no {SHIM}:\n{lines}"))
-    })
+    FOUND.get_or_init(|| library(SHIM))
 }
 
-/// Path of the shim, where a line of cargo's output tells of it.
-fn shared_library(line: &str) -> Option<PathBuf> {
+/// File of the shim for NVML, likewise.
+///
+/// # Panics
+/// When it can neither be built nor found.
+pub fn nvml() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| library(NVML))
+}
+
+fn library((package, file): (&str, &str)) -> PathBuf {
+    if let Some(folder) = std::env::var_os("VGPU_BIN_DIR") {
+        let path = Path::new(&folder).join(file);
+        assert!(path.is_file(), "VGPU_BIN_DIR has no {file}: {}", path.display());
+        return path;
+    }
+    let lines = cargo_build(&["--lib", "-p", package]);
+    let found = lines.lines().find_map(|line| shared_library(line, file));
+    found.unwrap_or_else(|| panic!("cargo built no {file}:\n{lines}"))
+}
+
+/// Path of a library, where a line of cargo's output tells of it.
+fn shared_library(line: &str, name: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     let mut files =
         message["filenames"].as_array()?.iter().filter_map(|file| Some(Path::new(file.as_str()?)));
-    files.find(|file| file.file_name().is_some_and(|name| name == SHIM)).map(Path::to_owned)
+    files.find(|file| file.file_name().is_some_and(|found| found == name)).map(Path::to_owned)
 }
 
 /// Name and path of the executable that a line of cargo's output tells of.

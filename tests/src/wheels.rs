@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use crate::artifacts::{artifacts, shim};
+use crate::artifacts::{artifacts, nvml, shim};
 use crate::host::{Folder, Host};
 use crate::process::{Process, piped};
 
@@ -38,8 +38,16 @@ pub fn runtime(name: &str) -> (PathBuf, &'static str) {
     (root.join(place), file)
 }
 
+/// Folder of NVML's Python bindings.
+///
+/// # Panics
+/// When the wheels are not there.
+pub fn bindings() -> PathBuf {
+    folder().join("nvidia-ml-py")
+}
+
 /// A program of `tests/programs`, by its file name.
-fn source(name: &str) -> PathBuf {
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }
 
@@ -77,7 +85,7 @@ pub fn compile_cuda(name: &str, options: &[&str], into: &Folder) -> PathBuf {
     program
 }
 
-/// A folder that gives the driver shim the driver's name, and the other folders where the loader looks.
+/// A folder that gives both shims the names of NVIDIA's libraries, and the other folders where the loader looks.
 #[derive(Debug)]
 pub struct Loader {
     links: Folder,
@@ -91,7 +99,9 @@ impl Loader {
     /// When the link cannot be made.
     pub fn new(others: &[&Path]) -> Self {
         let links = Folder::new();
-        std::os::unix::fs::symlink(shim(), links.path().join("libcuda.so.1")).expect("the folder is ours");
+        for (file, name) in [(shim(), "libcuda.so.1"), (nvml(), "libnvidia-ml.so.1")] {
+            std::os::unix::fs::symlink(file, links.path().join(name)).expect("the folder is ours");
+        }
         Self { links, others: others.iter().map(|folder| (*folder).to_owned()).collect() }
     }
 

@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vgpu-core", &["vgpu-proto", "vgpu-sched", "vgpu-window"]),
     ("vgpu-client", &["vgpu-proto", "vgpu-window"]),
     ("vgpu-cuda-shim", &["vgpu-client", "vgpu-proto"]),
+    ("vgpu-nvml-shim", &["vgpu-client", "vgpu-proto"]),
     ("vgpu-host", &["vgpu-client", "vgpu-core", "vgpu-proto", "vgpu-sched", "vgpu-window"]),
 ];
 

@@ -45,9 +45,7 @@ impl Builder {
     fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
         let number = |name| get(name).and_then(|value| value.to_str()?.trim().parse().ok());
         Self {
-            socket: get("VGPU_SOCKET")
-                .filter(|path| !path.is_empty())
-                .map_or(DEFAULT_SOCKET.into(), PathBuf::from),
+            socket: socket_from(get("VGPU_SOCKET")),
             spin_ns: number("VGPU_SPIN_NS").unwrap_or(SPIN_NS),
             synchronous: number("VGPU_SYNC").is_some_and(|value: u64| value != 0),
             answer_timeout: ANSWER_TIMEOUT,
@@ -116,6 +114,15 @@ impl Builder {
         };
         connect::open(stream, opening).map(Client::new)
     }
+}
+
+/// The host's socket, from the environment.
+pub(crate) fn socket_path() -> PathBuf {
+    socket_from(std::env::var_os("VGPU_SOCKET"))
+}
+
+fn socket_from(variable: Option<OsString>) -> PathBuf {
+    variable.filter(|path| !path.is_empty()).map_or(DEFAULT_SOCKET.into(), PathBuf::from)
 }
 
 impl fmt::Debug for Builder {

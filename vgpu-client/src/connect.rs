@@ -132,14 +132,23 @@ fn greet(link: &Link, plans: Vec<AddressPlan>, timeout: Duration) -> Result<Mess
     let sent = link.send(&bytes, &[]);
     // A host that refuses without reading may have closed already: its answer is still there to read.
     let answer = link.recv_timeout(timeout);
-    answer.map_err(|error| match (error, sent) {
-        (LinkError::TimedOut, _) => {
+    answer.map_err(|error| match error {
+        // What could not be sent was not heard: the host had closed.
+        LinkError::Os { .. } if sent.is_err() => ConnectError::ClosedEarly.into(),
+        error => silent(error, timeout),
+    })
+}
+
+/// Why no answer came within `timeout`.
+pub(crate) fn silent(error: LinkError, timeout: Duration) -> Error {
+    match error {
+        LinkError::TimedOut => {
             ConnectError::Silent { timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }.into()
         }
-        (LinkError::Closed, _) | (_, Err(_)) => ConnectError::ClosedEarly.into(),
-        (LinkError::Os { call, source }, Ok(())) => Error::Os { what: call, source },
-        (_, Ok(())) => HostFault::Message.into(),
-    })
+        LinkError::Closed => ConnectError::ClosedEarly.into(),
+        LinkError::Os { call, source } => Error::Os { what: call, source },
+        _ => HostFault::Message.into(),
+    }
 }
 
 /// The guest's CUDA variables that its worker may see. One that is too long for the protocol stays behind.

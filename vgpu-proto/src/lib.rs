@@ -16,6 +16,7 @@ pub mod handshake;
 pub mod ids;
 pub mod limits;
 pub mod operation;
+pub mod report;
 pub mod ring;
 pub mod status;
 pub mod violation;

@@ -32,7 +32,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let config = Config { runtime_dir, state_dir, drain_timeout_ms, gpus, tenants };
     check_socket_path(&config.control_socket())?;
     for tenant in &config.tenants {
-        check_socket_path(&config.tenant_socket(&tenant.name))?;
+        check_socket_path(&config.report_socket(&tenant.name))?;
     }
     Ok(config)
 }

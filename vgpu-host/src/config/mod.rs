@@ -139,6 +139,11 @@ impl Config {
         tenant_socket(&self.runtime_dir, name)
     }
 
+    /// Where that tenant's monitoring tools are served: beside its socket, so that who has one has the other.
+    pub fn report_socket(&self, name: &str) -> PathBuf {
+        self.tenant_socket(name).with_file_name(vgpu_proto::report::SOCKET_NAME)
+    }
+
     /// Where operators are served.
     pub fn control_socket(&self) -> PathBuf {
         control_socket(&self.runtime_dir)

@@ -178,7 +178,7 @@ fn nobody_is_promised_more_than_a_card_has() {
 fn paths_are_absolute_and_fit_a_socket_address() {
     let error = refused("\"/run/vgpu\"", "\"run/vgpu\"");
     assert!(matches!(error, ConfigError::RelativePath { key: "runtime_dir", .. }), "{error}");
-    let tail = "/tenants/alice/vgpu.sock".len();
+    let tail = "/tenants/alice/report.sock".len();
     let fits = format!("/{}", "x".repeat(107 - tail - 1));
     Config::from_toml(&GOOD.replace("/run/vgpu", &fits)).unwrap();
     let error = refused("/run/vgpu", &format!("{fits}x"));

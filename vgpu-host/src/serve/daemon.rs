@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use vgpu_core::broker::{Broker, SessionId};
 use vgpu_proto::handshake::RefusalCause;
 use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
+use vgpu_proto::report::GpuReport;
 use vgpu_sched::{Deadline, Duration, TenantId};
 
 use super::attend::attend;
@@ -39,13 +40,20 @@ pub(super) struct Daemon {
     pub collections: Vec<Collection>,
     pub phase: Phase,
     pub clock: Clock,
+    /// What is known of each GPU, in their order.
+    pub gpus: Vec<GpuReport>,
     command: WorkerCommand,
     refuser: Refuser,
     events: mpsc::Sender<Event>,
 }
 
 impl Daemon {
-    pub(super) fn new(config: Config, command: WorkerCommand, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        gpus: Vec<GpuReport>,
+        command: WorkerCommand,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         Self {
             broker: config.broker(),
             sessions: BTreeMap::new(),
@@ -53,6 +61,7 @@ impl Daemon {
             collections: vec![],
             phase: Phase::Serving,
             clock: Clock::start(),
+            gpus,
             command,
             refuser: Refuser::new(),
             events,
@@ -88,11 +97,12 @@ impl Daemon {
             Event::Tenants(reply) => drop(reply.send(self.tenants_body())),
             Event::Sessions(reply) => self.collect(reply),
             Event::Close(session, reply) => drop(reply.send(self.close_for_operator(session))),
+            Event::Report { tenant, uid, reply } => self.tenant_report(tenant, uid, reply),
             Event::Shutdown => self.shutdown(),
         }
     }
 
-    fn tenant(&self, tenant: TenantId) -> &Tenant {
+    pub(super) fn tenant(&self, tenant: TenantId) -> &Tenant {
         &self.config.tenants[tenant.0 as usize]
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 
 use tokio::sync::oneshot;
 use vgpu_core::broker::SessionId;
+use vgpu_proto::report::TenantReport;
 use vgpu_sched::TenantId;
 
 use crate::api::{SessionsBody, TenantsBody};
@@ -51,6 +52,15 @@ pub(crate) enum Event {
     Sessions(oneshot::Sender<SessionsBody>),
     /// An operator closes a session; the answer says whether it was there.
     Close(SessionId, oneshot::Sender<bool>),
+    /// A tool of a tenant asks what the tenant may know.
+    Report {
+        /// Whose socket it asked.
+        tenant: TenantId,
+        /// The user who asks.
+        uid: u32,
+        /// Where the answer goes; dropped for a user who may not know.
+        reply: oneshot::Sender<TenantReport>,
+    },
     /// Drain; a second time: close all.
     Shutdown,
 }

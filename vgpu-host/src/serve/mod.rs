@@ -14,6 +14,7 @@ mod launch;
 mod phase;
 mod refuse;
 mod report;
+mod reports;
 mod said;
 mod session;
 mod signals;
@@ -27,6 +28,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use vgpu_proto::report::GpuReport;
 use vgpu_sched::TenantId;
 
 use self::daemon::Daemon;
@@ -139,6 +141,7 @@ const FULL_QUEUE: std::time::Duration = std::time::Duration::from_millis(1);
 /// Everything that can fail has been done: what is left is to run.
 struct Prepared {
     config: Config,
+    gpus: Vec<GpuReport>,
     command: WorkerCommand,
     sockets: Sockets,
     runtime: Runtime,
@@ -150,7 +153,7 @@ impl Prepared {
     fn new(mut host: Host) -> Result<Self, HostError> {
         let command = host.command.map_or_else(WorkerCommand::own, Ok);
         let command = command.map_err(system("find this executable"))?;
-        cards::probe_all(&mut host.config, &command)?;
+        let gpus = cards::probe_all(&mut host.config, &command)?;
         let sockets = Sockets::bind(&host.config)?;
         // One thread: the daemon's work is small, and its state needs no locks then.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -160,15 +163,15 @@ impl Prepared {
             let _guard = runtime.enter();
             listen(&sockets, &events).map_err(system("watch the sockets"))?;
         }
-        Ok(Self { config: host.config, command, sockets, runtime, events, queue })
+        Ok(Self { config: host.config, gpus, command, sockets, runtime, events, queue })
     }
 
     fn run(self) {
-        let Self { config, command, sockets, runtime, events, queue } = self;
+        let Self { config, gpus, command, sockets, runtime, events, queue } = self;
         let runtime_dir = config.runtime_dir.clone();
         tracing::info!(runtime_dir = %runtime_dir.display(), tenants = config.tenants.len(), "serving");
         runtime.block_on(async {
-            Daemon::new(config, command, events).run(queue).await;
+            Daemon::new(config, gpus, command, events).run(queue).await;
         });
         drop(sockets);
         tracing::info!(runtime_dir = %runtime_dir.display(), "stopped");
@@ -180,6 +183,10 @@ fn listen(sockets: &Sockets, events: &mpsc::Sender<Event>) -> io::Result<()> {
     for (index, listener) in (0..).zip(&sockets.tenants) {
         let listener = UnixListener::from_std(listener.try_clone()?)?;
         tokio::spawn(accept::accept(TenantId(index), listener, events.clone()));
+    }
+    for (index, listener) in (0..).zip(&sockets.reports) {
+        let listener = UnixListener::from_std(listener.try_clone()?)?;
+        tokio::spawn(reports::serve(TenantId(index), listener, events.clone()));
     }
     let control = UnixListener::from_std(sockets.control.try_clone()?)?;
     let server = axum::serve(control, crate::api::router(events.clone()));

@@ -27,6 +27,8 @@ const EVERYBODY: u32 = 0o666;
 pub(super) struct Sockets {
     /// One listener for each tenant, in their order.
     pub tenants: Vec<UnixListener>,
+    /// One for each tenant's monitoring tools, in their order.
+    pub reports: Vec<UnixListener>,
     /// The operators' listener.
     pub control: UnixListener,
     paths: Vec<PathBuf>,
@@ -45,16 +47,24 @@ impl Sockets {
         folder(&tenants_dir, FOLDER_MODE)?;
         let control_path = config.control_socket();
         let control = listen(&control_path, OWNER_ONLY)?;
-        let mut sockets = Self { tenants: vec![], control, paths: vec![control_path], _lock: lock };
+        let paths = vec![control_path];
+        let mut sockets = Self { tenants: vec![], reports: vec![], control, paths, _lock: lock };
         for tenant in &config.tenants {
-            let path = config.tenant_socket(&tenant.name);
             folder(&tenants_dir.join(&tenant.name), TENANT_FOLDER_MODE)?;
-            let listener = listen(&path, OWNER_ONLY)?;
-            sockets.paths.push(path.clone());
+            let listener = sockets.listen_for(tenant, config.tenant_socket(&tenant.name))?;
             sockets.tenants.push(listener);
-            admit_user(tenant, &path)?;
+            let listener = sockets.listen_for(tenant, config.report_socket(&tenant.name))?;
+            sockets.reports.push(listener);
         }
         Ok(sockets)
+    }
+
+    /// Listens where a tenant's user may connect.
+    fn listen_for(&mut self, tenant: &Tenant, path: PathBuf) -> Result<UnixListener, HostError> {
+        let listener = listen(&path, OWNER_ONLY)?;
+        let admitted = admit_user(tenant, &path);
+        self.paths.push(path);
+        admitted.map(|()| listener)
     }
 }
 

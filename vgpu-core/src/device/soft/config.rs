@@ -79,7 +79,7 @@ impl SoftConfig {
 
     /// The card that a guest sees: the sizes of an A100 (CUDA C++ Programming Guide, "Technical Specifications per
     /// Compute Capability"), with as many multiprocessors as threads.
-    pub(super) fn description(&self) -> DeviceDescription {
+    pub fn description(&self) -> DeviceDescription {
         DeviceDescription {
             name: "vgpu software GPU".to_owned(),
             uuid: *b"vgpu-software-00",
