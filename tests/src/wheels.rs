@@ -31,7 +31,20 @@ fn folder() -> &'static Path {
 /// # Panics
 /// When it is not there.
 pub fn runtime(name: &str) -> (PathBuf, &'static str) {
-    let root = folder().join(name).join("nvidia");
+    runtime_below(&folder().join(name))
+}
+
+/// The same of the newest CUDA runtime, which `VGPU_NEWEST_DIR` names.
+///
+/// # Panics
+/// When it is not there.
+pub fn newest_runtime() -> (PathBuf, &'static str) {
+    let folder = std::env::var_os("VGPU_NEWEST_DIR").map(PathBuf::from);
+    runtime_below(&folder.expect("VGPU_NEWEST_DIR names a folder with NVIDIA's newest nvidia-cuda-runtime"))
+}
+
+fn runtime_below(folder: &Path) -> (PathBuf, &'static str) {
+    let root = folder.join("nvidia");
     let places = [("cuda_runtime/lib", "libcudart.so.12"), ("cu13/lib", "libcudart.so.13")];
     let found = places.into_iter().find(|(place, file)| root.join(place).join(file).is_file());
     let (place, file) = found.unwrap_or_else(|| panic!("no libcudart below {}", root.display()));
