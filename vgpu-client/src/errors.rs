@@ -332,6 +332,14 @@ pub enum Misuse {
         /// The kernel's limit.
         max: u32,
     },
+    /// More attributes than a launch may have.
+    #[error("{count} launch attributes; a launch takes {max}")]
+    LaunchAttributes {
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// Another number of arguments than the kernel has parameters.
     #[error("{given} arguments for a kernel with {expected} parameters")]
     ArgumentCount {

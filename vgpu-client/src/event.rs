@@ -84,12 +84,21 @@ impl Event {
     pub fn record(&self, stream: &Stream) -> Result<()> {
         self.inner.context.is_same(stream.context(), "stream")?;
         let ticket = stream.submit(&body::EventRecord { event: self.inner.id.raw().into() })?;
+        self.recorded_by(ticket);
+        Ok(())
+    }
+
+    /// Notes the command that records it.
+    pub(crate) fn recorded_by(&self, ticket: Ticket) {
         let mut record = self.inner.record.lock();
         // Of two threads that record it at once, the one whose frame lies later in the ring counts.
         if record.is_none_or(|earlier| earlier.position < ticket.position) {
             *record = Some(ticket);
         }
-        Ok(())
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.inner.context
     }
 
     /// Whether its latest record is complete; an event that was never recorded is. Answered here.

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use vgpu_proto::body;
+use vgpu_proto::limits::LAUNCH_ATTRIBUTES_MAX;
+use vgpu_proto::{LaunchAttribute, body};
 
 use crate::args::{KernelArg, Packer};
 use crate::errors::{Misuse, Result};
+use crate::event::Event;
+use crate::function::Function;
 use crate::heap::PinnedAllocation;
-use crate::module::Function;
 use crate::stream::Stream;
 
 /// The shape of a launch.
@@ -49,6 +51,15 @@ impl LaunchConfig {
     }
 }
 
+/// A launch, its arguments and attributes not read yet.
+#[derive(Clone, Copy)]
+struct Launch<'a> {
+    function: &'a Function,
+    config: &'a LaunchConfig,
+    attributes: &'a [LaunchAttribute<&'a Event>],
+    args: &'a [&'a dyn KernelArg],
+}
+
 /// What a thread fills for each launch, kept to save the allocations.
 #[derive(Debug, Default)]
 struct Scratch {
@@ -68,12 +79,30 @@ impl Stream {
     /// One of the checks of [`Misuse`] (dimensions, shared memory, arguments, [`Misuse::Foreign`]); what the host
     /// answers to the first launch; or what [`Stream::synchronize`] reports.
     pub fn launch(&self, function: &Function, config: LaunchConfig, args: &[&dyn KernelArg]) -> Result<()> {
+        self.launch_with(function, config, &[], args)
+    }
+
+    /// As [`Stream::launch`], with attributes (`cuLaunchKernelEx`): clusters, programmatic order, cache policies. Events
+    /// that they name are complete, for this library, when the kernel is.
+    ///
+    /// # Errors
+    /// As [`Stream::launch`]; [`Misuse::LaunchAttributes`]; `NOT_SUPPORTED` where the device lacks what an attribute asks
+    /// for.
+    pub fn launch_with(
+        &self,
+        function: &Function,
+        config: LaunchConfig,
+        attributes: &[LaunchAttribute<&Event>],
+        args: &[&dyn KernelArg],
+    ) -> Result<()> {
         self.context().check()?;
         self.context().is_same(function.context(), "function")?;
         self.check_shape(function, &config)?;
+        self.check_attributes(attributes)?;
+        let launch = Launch { function, config: &config, attributes, args };
         let sent = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.try_borrow_mut().ok()?;
-            let sent = self.pack_and_send(function, &config, args, &mut scratch);
+            let sent = self.pack_and_send(&launch, &mut scratch);
             // After a failure too: what stays here would keep memory and session alive until the next launch.
             scratch.pinned.clear();
             Some(sent)
@@ -81,18 +110,13 @@ impl Stream {
         match sent {
             Ok(Some(sent)) => sent,
             // An argument's `pack` launches by itself, or the thread is at its end.
-            _ => self.pack_and_send(function, &config, args, &mut Scratch::default()),
+            _ => self.pack_and_send(&launch, &mut Scratch::default()),
         }?;
         self.session().settle(self.context().index(), self.id())
     }
 
-    fn pack_and_send(
-        &self,
-        function: &Function,
-        config: &LaunchConfig,
-        args: &[&dyn KernelArg],
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    fn pack_and_send(&self, launch: &Launch<'_>, scratch: &mut Scratch) -> Result<()> {
+        let Launch { function, config, attributes, args } = *launch;
         let data = function.data();
         let Scratch { block, pinned } = scratch;
         let mut packer = Packer::new(self.session(), &data.description.params, block, pinned);
@@ -100,19 +124,23 @@ impl Stream {
             arg.pack(&mut packer);
         }
         packer.finish()?;
+        let params_bytes = block.len();
+        for attribute in attributes {
+            let named = attribute.try_map_event(|event| Ok::<_, Misuse>(event.id()))?;
+            named.encode(block);
+        }
+        let attribute_bytes =
+            u32::try_from(block.len() - params_bytes).expect("attributes are bounded by their limit");
         let body = body::LaunchKernel {
             function: data.id.raw().into(),
             grid: config.grid.map(Into::into),
             block: config.block.map(Into::into),
             shared_bytes: config.shared_bytes.into(),
             flags: if config.cooperative { body::LAUNCH_COOPERATIVE } else { 0 }.into(),
-            attribute_bytes: 0.into(),
+            attribute_bytes: attribute_bytes.into(),
             reserved: 0.into(),
         };
         let session = self.session();
-        if data.launched.load(Ordering::Relaxed) && pinned.is_empty() {
-            return session.send(self.id().raw(), None, &body, block).map(drop);
-        }
         let ticket = if data.launched.load(Ordering::Relaxed) {
             session.send(self.id().raw(), None, &body, block)?
         } else {
@@ -120,8 +148,23 @@ impl Stream {
             data.launched.store(true, Ordering::Relaxed);
             ticket
         };
+        for event in attributes.iter().filter_map(LaunchAttribute::event) {
+            event.recorded_by(ticket);
+        }
         for allocation in pinned.drain(..) {
             allocation.used_by(ticket);
+        }
+        Ok(())
+    }
+
+    fn check_attributes(&self, attributes: &[LaunchAttribute<&Event>]) -> Result<()> {
+        if attributes.len() > LAUNCH_ATTRIBUTES_MAX {
+            return Err(
+                Misuse::LaunchAttributes { count: attributes.len(), max: LAUNCH_ATTRIBUTES_MAX }.into()
+            );
+        }
+        for event in attributes.iter().filter_map(LaunchAttribute::event) {
+            self.context().is_same(event.context(), "event")?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use vgpu_proto::control::ParamDescription;
 
-use crate::module::Function;
+use crate::function::Function;
 
 impl Function {
     /// Its parameters, in their order. They do not overlap.

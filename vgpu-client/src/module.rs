@@ -1,18 +1,18 @@
-//! Modules, and the kernels and variables in them.
+//! Modules, and how kernels and variables are found in them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_proto::codec;
 use vgpu_proto::control::{FunctionDescription, ModuleDescription};
-use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX, PARAMS_BYTES_MAX};
+use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX};
 use vgpu_proto::{FunctionId, ModuleId, Op, RegionId, Status, body};
 
 use crate::addresses::{Kind, Span};
 use crate::context::Context;
 use crate::errors::{Error, HostFault, Misuse, Result};
+use crate::function::{Function, FunctionData};
 use crate::heap::PinnedAllocation;
 use crate::memory::DevicePtr;
 use crate::session::Session;
@@ -32,8 +32,9 @@ pub struct Module {
     inner: Arc<Inner>,
 }
 
+/// A module while anything of it is in use.
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     context: Context,
     id: ModuleId,
     names: Vec<String>,
@@ -56,42 +57,6 @@ impl From<Global> for DevicePtr {
     fn from(global: Global) -> Self {
         global.address
     }
-}
-
-/// A kernel. Keeps its module loaded.
-#[derive(Clone, Debug)]
-pub struct Function {
-    module: Arc<Inner>,
-    data: Arc<FunctionData>,
-}
-
-#[derive(Debug)]
-pub(crate) struct FunctionData {
-    pub(crate) id: FunctionId,
-    pub(crate) description: FunctionDescription,
-    pub(crate) dynamic_shared_bytes_max: AtomicU32,
-    /// Whether a launch has succeeded. The first is synchronous: it may have to load code, and so fail for memory.
-    pub(crate) launched: AtomicBool,
-}
-
-/// What a kernel needs and allows (`cuFuncGetAttribute`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FunctionAttributes {
-    /// Threads of a block, at most.
-    pub threads_per_block_max: u32,
-    /// Static shared memory of a block, in bytes.
-    pub shared_bytes: u32,
-    /// Constant memory, in bytes.
-    pub constant_bytes: u32,
-    /// Local memory of a thread, in bytes.
-    pub local_bytes: u32,
-    /// 32-bit registers of a thread.
-    pub registers: u32,
-    /// Dynamic shared memory that a launch may ask for, in bytes.
-    pub dynamic_shared_bytes_max: u32,
-    /// Number of parameters.
-    pub params: usize,
 }
 
 /// Where an image lies while it is loaded, and the room for the answer.
@@ -193,7 +158,7 @@ impl Module {
                 data
             }
         };
-        Ok(Function { module: Arc::clone(&self.inner), data })
+        Ok(Function::new(Arc::clone(&self.inner), data))
     }
 
     fn look_up(&self, name: &str) -> Result<FunctionData> {
@@ -215,13 +180,7 @@ impl Module {
         }
         let bytes = described(&answer, length)?;
         let description: FunctionDescription = codec::decode(&bytes).map_err(|_| HostFault::Description)?;
-        check_layout(&description)?;
-        Ok(FunctionData {
-            id,
-            dynamic_shared_bytes_max: AtomicU32::new(description.dynamic_shared_bytes_max),
-            description,
-            launched: AtomicBool::new(false),
-        })
+        FunctionData::new(id, description)
     }
 
     /// Finds a variable. Later calls with the same name are answered here.
@@ -248,59 +207,9 @@ impl Module {
     }
 }
 
-impl Function {
-    /// What the kernel needs and allows. Answered here.
-    pub fn attributes(&self) -> FunctionAttributes {
-        self.module.context.session().calls.count(Op::FuncGetAttribute);
-        let description = &self.data.description;
-        FunctionAttributes {
-            threads_per_block_max: description.threads_per_block_max,
-            shared_bytes: description.shared_bytes,
-            constant_bytes: description.constant_bytes,
-            local_bytes: description.local_bytes,
-            registers: description.registers,
-            dynamic_shared_bytes_max: self.data.dynamic_shared_bytes_max.load(Ordering::Relaxed),
-            params: description.params.len(),
-        }
-    }
-
-    /// The kernel's name.
-    pub fn name(&self) -> &str {
-        &self.data.description.name
-    }
-
-    /// Raises or lowers the dynamic shared memory that a launch may ask for
-    /// (`CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`), up to what the device allows by opting in, less the
-    /// kernel's static shared memory.
-    ///
-    /// # Errors
-    /// [`Misuse::SharedBytes`], what the host answers, or the session's end.
-    pub fn set_max_dynamic_shared(&self, bytes: u32) -> Result<()> {
-        let context = &self.module.context;
-        context.check()?;
-        let session = context.session();
-        let room = session.device.shared_bytes_per_block_optin_max;
-        let max = room.saturating_sub(self.data.description.shared_bytes);
-        if bytes > max {
-            return Err(Misuse::SharedBytes { bytes, max }.into());
-        }
-        let value = i32::try_from(bytes).map_err(|_| Misuse::SharedBytes { bytes, max })?;
-        let body = body::FuncSetAttribute {
-            function: self.data.id.raw().into(),
-            attribute: body::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.into(),
-            value: value.into(),
-        };
-        session.call(0, &body, &[])?;
-        self.data.dynamic_shared_bytes_max.store(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
+impl Inner {
     pub(crate) fn context(&self) -> &Context {
-        &self.module.context
-    }
-
-    pub(crate) fn data(&self) -> &FunctionData {
-        &self.data
+        &self.context
     }
 }
 
@@ -337,19 +246,6 @@ fn check_name(name: &str) -> Result<(), Misuse> {
     let bytes = name.len();
     if bytes == 0 || bytes > NAME_BYTES_MAX as usize || name.contains('\0') {
         return Err(Misuse::Name { bytes, max: NAME_BYTES_MAX });
-    }
-    Ok(())
-}
-
-/// Checks that the parameters lie in their block, in order and apart, so that packing arguments cannot go wrong.
-fn check_layout(description: &FunctionDescription) -> Result<(), HostFault> {
-    let mut end = 0;
-    for param in &description.params {
-        let next = param.offset_bytes.checked_add(param.size_bytes).ok_or(HostFault::Description)?;
-        if param.offset_bytes < end || next > PARAMS_BYTES_MAX {
-            return Err(HostFault::Description);
-        }
-        end = next;
     }
     Ok(())
 }

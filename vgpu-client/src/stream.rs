@@ -96,6 +96,11 @@ impl Stream {
         &self.context
     }
 
+    /// Its number in the session; no other stream of the session has or had it.
+    pub fn number(&self) -> u64 {
+        self.core.id.raw()
+    }
+
     pub(crate) fn session(&self) -> &Arc<Session> {
         self.context.session()
     }

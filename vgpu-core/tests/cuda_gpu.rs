@@ -80,6 +80,7 @@ mod gpu {
                 block: [1; 3],
                 shared_bytes: 0,
                 cooperative: false,
+                attributes: Vec::new(),
                 params: params.into(),
             };
             self.context.submit(stream, Work::Launch(config)).expect("the launch is accepted");
@@ -205,6 +206,7 @@ mod gpu {
             block: [32, 1, 1],
             shared_bytes: 0,
             cooperative: false,
+            attributes: Vec::new(),
             params: params.into(),
         };
         let stream = rig.context.stream_create(false, 0).expect("a stream");

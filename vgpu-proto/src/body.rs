@@ -239,7 +239,8 @@ bodies! {
     }
     /// Never travels.
     FuncGetAttribute [0] {}
-    /// See [`Op::LaunchKernel`]. Payload: the parameter block, laid out as the kernel's description says.
+    /// See [`Op::LaunchKernel`]. Payload: the parameter block, laid out as the kernel's description says, and behind it
+    /// the records of [`crate::attribute`].
     LaunchKernel [48] {
         /// [`crate::FunctionId`].
         function: U64,
@@ -251,7 +252,7 @@ bodies! {
         shared_bytes: U32,
         /// 1: cooperative, all blocks resident at once.
         flags: U32,
-        /// Bytes of launch attributes behind the parameters. Zero in version 1.
+        /// Bytes of launch attributes behind the parameters, at most [`crate::limits::LAUNCH_ATTRIBUTE_BYTES_MAX`].
         attribute_bytes: U32,
         /// Zero.
         reserved: U32,

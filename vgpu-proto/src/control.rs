@@ -108,6 +108,8 @@ pub struct FunctionDescription {
     pub registers: u32,
     /// Dynamic shared memory that a launch may ask for, in bytes.
     pub dynamic_shared_bytes_max: u32,
+    /// Every `CU_FUNC_ATTRIBUTE_*` by its number, from 0; at most [`crate::limits::FUNCTION_ATTRIBUTES_MAX`].
+    pub attributes: Vec<i32>,
 }
 
 impl Message for FunctionDescription {}

@@ -114,6 +114,7 @@ pub struct GuestProcess {
 /// The host's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_enums, reason = "a message of the protocol")]
+#[expect(clippy::large_enum_variant, reason = "there is one for each session")]
 pub enum Answer {
     /// The session is open. The message carries a descriptor for each region, in their order.
     Welcome(Welcome),
@@ -215,6 +216,19 @@ pub struct DeviceDescription {
     pub registers_per_block_max: u32,
     /// Constant memory, in bytes.
     pub constant_bytes: u32,
+    /// The most urgent priority of a stream, 0 or below (`cuCtxGetStreamPriorityRange`); 0 is the least urgent.
+    pub stream_priority_greatest: i32,
+    /// Every `CU_DEVICE_ATTRIBUTE_*` by its number, from 0, which is none; at most [`limits::DEVICE_ATTRIBUTES_MAX`]. A
+    /// number that the device's driver does not know is 0.
+    pub attributes: Vec<i32>,
+}
+
+impl DeviceDescription {
+    /// The device attribute of that number; `None` where there is none.
+    pub fn attribute(&self, number: u32) -> Option<i32> {
+        let at = usize::try_from(number).ok().filter(|at| *at > 0)?;
+        self.attributes.get(at).copied()
+    }
 }
 
 /// Why a session was refused.

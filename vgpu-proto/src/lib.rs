@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod attribute;
 pub mod body;
 pub mod codec;
 pub mod control;
@@ -22,6 +23,7 @@ pub mod status;
 pub mod violation;
 pub mod window;
 
+pub use attribute::LaunchAttribute;
 pub use frame::{FrameHeader, Request};
 pub use ids::{ContextId, EventId, FunctionId, ModuleId, RegionId, StreamId};
 pub use operation::{Class, Op, Operation, Order};

@@ -10,11 +10,24 @@ pub const RING_BYTES: u64 = 1 << 20;
 /// Alignment and smallest size of a frame, in bytes. The header fills one unit, so a padding frame always fits.
 pub const FRAME_ALIGN_BYTES: u32 = 32;
 
-/// Largest frame, in bytes: the CUDA limit of [`PARAMS_BYTES_MAX`] parameters, header and body, rounded up.
+/// Largest frame, in bytes: the CUDA limit of [`PARAMS_BYTES_MAX`] parameters, the most launch attributes, header and
+/// body, rounded up.
 pub const FRAME_BYTES_MAX: u32 = 36 * 1024;
 
 /// Largest kernel parameter block, in bytes. CUDA 12.1 and later allow 32,764 on Volta and newer.
 pub const PARAMS_BYTES_MAX: u32 = 32_764;
+
+/// Attributes of a launch: CUDA has 17 kinds, and a launch names each once.
+pub const LAUNCH_ATTRIBUTES_MAX: usize = 32;
+
+/// Bytes of a launch's attributes: as many of the largest, an access policy window.
+pub const LAUNCH_ATTRIBUTE_BYTES_MAX: u32 = LAUNCH_ATTRIBUTES_MAX as u32 * 40;
+
+/// Attributes of a device, in the list that a description carries. CUDA 13.0 numbers them 1 to 147.
+pub const DEVICE_ATTRIBUTES_MAX: usize = 512;
+
+/// Attributes of a kernel, in the list that a description carries. CUDA 13.0 numbers them 0 to 15.
+pub const FUNCTION_ATTRIBUTES_MAX: usize = 64;
 
 /// Largest control message, in bytes. A table of some 600 kernels fits; a decoder never allocates more than this.
 pub const CONTROL_BYTES_MAX: u32 = 64 * 1024;

@@ -1,93 +1,127 @@
 //! Device attributes (`CU_DEVICE_ATTRIBUTE_*`).
 //!
-//! What the host's description says is passed on. What is not supported through vgpu is 0, so that programs keep away
-//! from it. The rest are figures of the compute capabilities 8 and 9 in the CUDA programming guide.
+//! The host's description carries all of them, as the card's driver tells them. A guest is answered the card's truth,
+//! except for what is not the card's but vgpu's: [`OWN`] has each such attribute with its reason.
 
 use crate::device::{PCI_BUS, PCI_DEVICE, PCI_DOMAIN};
 use crate::driver::Driver;
 
-/// The last attribute of CUDA 13.0. Unknown ones beyond are refused, as the driver refuses them.
+/// The last attribute of CUDA 13.0, the version that is implemented. Later ones are refused, as its driver refuses them.
 const LAST: u32 = 147;
 
-/// Clock rates in kHz. The host does not tell them; programs divide by them.
-const CLOCK_KHZ: i32 = 1_000_000;
+/// Shared memory that the system takes of each block since compute capability 8.0: `RESERVED_SHARED_MEMORY_PER_BLOCK`.
+const RESERVED_SHARED: u32 = 111;
 
-/// Largest pitch of a 2D copy in bytes: 2^31 - 1.
-const PITCH_MAX: i32 = i32::MAX;
-
-/// Alignment of pitches and of linear textures, in bytes.
-const TEXTURE_ALIGN: i32 = 512;
-
-/// Shared memory that the system takes of each block since compute capability 8.0, in bytes.
-const RESERVED_SHARED_BYTES: i32 = 1_024;
+/// Attributes that do not have the card's value. Those that say 0 keep programs away from what is not supported.
+const OWN: &[(u32, i32)] = &[
+    // COMPUTE_MODE: the mode bounds processes of the host; any number of a guest's may use its device.
+    (20, 0),
+    // PCI_BUS_ID, PCI_DEVICE_ID, PCI_DOMAIN_ID: the guest's own bus has no such card. The runtime's integrity check
+    // covers what is answered here.
+    (33, PCI_BUS),
+    (34, PCI_DEVICE),
+    (50, PCI_DOMAIN),
+    // MANAGED_MEMORY: it lies in pinned memory, on every card.
+    (83, 1),
+    // MULTI_GPU_BOARD, MULTI_GPU_BOARD_GROUP_ID: a guest has one GPU.
+    (84, 0),
+    (85, 0),
+    // PAGEABLE_MEMORY_ACCESS, CONCURRENT_MANAGED_ACCESS, PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
+    // DIRECT_MANAGED_MEM_ACCESS_FROM_HOST: the guest's pages are not the worker's.
+    (88, 0),
+    (89, 0),
+    (100, 0),
+    (101, 0),
+    // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM, HOST_REGISTER_SUPPORTED, READ_ONLY_HOST_REGISTER_SUPPORTED: memory that a
+    // guest has already is not registered.
+    (91, 0),
+    (99, 0),
+    (113, 0),
+    // CAN_USE_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS: 32-bit waits and writes
+    // of the second version travel, others do not.
+    (92, 0),
+    (93, 0),
+    (122, 0),
+    // COOPERATIVE_MULTI_DEVICE_LAUNCH: a guest has one GPU.
+    (96, 0),
+    // CAN_FLUSH_REMOTE_WRITES: no third device writes to a guest's memory.
+    (98, 0),
+    // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: cuMemCreate and its kin are not there.
+    (102, 0),
+    // HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, WIN32, WIN32_KMT, FABRIC: memory is not shared between sessions.
+    (103, 0),
+    (104, 0),
+    (105, 0),
+    (128, 0),
+    // GENERIC_COMPRESSION_SUPPORTED, SPARSE_CUDA_ARRAY_SUPPORTED, DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED: they are asked
+    // for through cuMemCreate and arrays, which are not there.
+    (107, 0),
+    (112, 0),
+    (121, 0),
+    // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED, GPU_DIRECT_RDMA_SUPPORTED, ..._FLUSH_WRITES_OPTIONS,
+    // ..._WRITES_ORDERING, DMA_BUF_SUPPORTED, HOST_ALLOC_DMA_BUF_SUPPORTED: a guest's network card does not reach the
+    // host's GPU.
+    (110, 0),
+    (116, 0),
+    (117, 0),
+    (118, 0),
+    (124, 0),
+    (146, 0),
+    // TIMELINE_SEMAPHORE_INTEROP_SUPPORTED, D3D12_CIG_SUPPORTED, VULKAN_CIG_SUPPORTED: no graphics API is there.
+    (114, 0),
+    (135, 0),
+    (138, 0),
+    // MEMORY_POOLS_SUPPORTED, MEMPOOL_SUPPORTED_HANDLE_TYPES: cuMemAllocAsync and its kin are not there.
+    (115, 0),
+    (119, 0),
+    // IPC_EVENT_SUPPORTED: events are not shared between sessions.
+    (125, 0),
+    // UNIFIED_FUNCTION_POINTERS: cuLibraryGetUnifiedFunction is not there.
+    (129, 0),
+    // NUMA_CONFIG, NUMA_ID, HOST_NUMA_ID: the nodes are the host's.
+    (130, 0),
+    (131, -1),
+    (134, -1),
+    // MULTICAST_SUPPORTED: a guest has one GPU.
+    (132, 0),
+    // MPS_ENABLED: the host's affair; a guest cannot reach its server.
+    (133, 0),
+    // MEM_DECOMPRESS_ALGORITHM_MASK, MEM_DECOMPRESS_MAXIMUM_LENGTH: cuMemBatchDecompressAsync is not there.
+    (136, 0),
+    (137, 0),
+    // HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, HOST_NUMA_MEMORY_POOLS_SUPPORTED,
+    // HOST_NUMA_MULTINODE_IPC_SUPPORTED, HOST_MEMORY_POOLS_SUPPORTED, HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: the
+    // host's memory is not placed by a guest.
+    (141, 0),
+    (142, 0),
+    (143, 0),
+    (144, 0),
+    (145, 0),
+];
 
 /// The attribute's value; `None` where there is no such attribute.
 pub(crate) fn get(driver: &Driver, attribute: u32) -> Option<i32> {
-    let device = driver.device();
-    let value = match attribute {
-        1 => device.threads_per_block_max,
-        2..=4 => device.block_dim_max[attribute as usize - 2],
-        5..=7 => device.grid_dim_max[attribute as usize - 5],
-        8 => device.shared_bytes_per_block_max,
-        9 => device.constant_bytes,
-        10 => device.warp_size,
-        12 => device.registers_per_block_max,
-        16 => device.multiprocessor_count,
-        39 => device.threads_per_multiprocessor_max,
-        75 => device.compute_major,
-        76 => device.compute_minor,
-        81 => device.shared_bytes_per_multiprocessor,
-        82 => device.registers_per_block_max,
-        97 => device.shared_bytes_per_block_optin_max,
-        106 => device.blocks_per_multiprocessor_max,
-        0 => return None,
-        _ if attribute <= LAST => return Some(fixed(attribute)),
-        _ => return None,
-    };
-    Some(i32::try_from(value).unwrap_or(i32::MAX))
-}
-
-/// Attributes that are the same for every device behind a vgpu host. Those that are not listed are 0: textures,
-/// surfaces, arrays, memory pools, virtual memory, clusters, tensor maps, IPC, and what only hardware has.
-fn fixed(attribute: u32) -> i32 {
-    match attribute {
-        // MAX_PITCH
-        11 => PITCH_MAX,
-        // CLOCK_RATE, MEMORY_CLOCK_RATE
-        13 | 36 => CLOCK_KHZ,
-        // TEXTURE_ALIGNMENT, SURFACE_ALIGNMENT
-        14 | 30 => TEXTURE_ALIGN,
-        // TEXTURE_PITCH_ALIGNMENT
-        51 => 32,
-        // PCI_BUS_ID, PCI_DEVICE_ID, PCI_DOMAIN_ID
-        33 => PCI_BUS,
-        34 => PCI_DEVICE,
-        50 => PCI_DOMAIN,
-        // GPU_OVERLAP, CAN_MAP_HOST_MEMORY, CONCURRENT_KERNELS, UNIFIED_ADDRESSING, STREAM_PRIORITIES_SUPPORTED,
-        // GLOBAL_L1_CACHE_SUPPORTED, LOCAL_L1_CACHE_SUPPORTED, MANAGED_MEMORY, COMPUTE_PREEMPTION_SUPPORTED,
-        // COOPERATIVE_LAUNCH
-        15 | 19 | 31 | 41 | 78 | 79 | 80 | 83 | 90 | 95 => 1,
-        // CAN_USE_STREAM_WAIT_VALUE_NOR_V1, CAN_USE_STREAM_WAIT_VALUE_NOR
-        94 | 123 => 1,
-        // GLOBAL_MEMORY_BUS_WIDTH in bits
-        37 => 5_120,
-        // L2_CACHE_SIZE in bytes
-        38 => 4 << 20,
-        // ASYNC_ENGINE_COUNT: one for each direction
-        40 => 2,
-        // SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO
-        87 => 2,
-        // RESERVED_SHARED_MEMORY_PER_BLOCK
-        111 => RESERVED_SHARED_BYTES,
-        // MEM_SYNC_DOMAIN_COUNT
-        126 => 1,
-        // NUMA_ID, HOST_NUMA_ID: none
-        131 | 134 => -1,
-        _ => 0,
+    if attribute == 0 || attribute > LAST {
+        return None;
     }
+    let own = OWN.iter().find(|(number, _)| *number == attribute).map(|(_, value)| *value);
+    own.or_else(|| driver.device().attribute(attribute))
 }
 
 /// Shared memory that the system takes of each block, in bytes.
-pub(crate) const fn reserved_shared_bytes() -> u32 {
-    RESERVED_SHARED_BYTES.cast_unsigned()
+pub(crate) fn reserved_shared_bytes(driver: &Driver) -> u32 {
+    get(driver, RESERVED_SHARED).and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attribute_of_our_own_has_one_value() {
+        let mut numbers: Vec<u32> = OWN.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+        assert!(numbers.iter().all(|number| (1..=LAST).contains(number)));
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use vgpu_client::Status;
 
 use crate::current;
 use crate::driver::{Driver, check_device, driver};
-use crate::fail::{Call, INVALID_CONTEXT, INVALID_VALUE, NOT_SUPPORTED, UNSUPPORTED_LIMIT};
+use crate::fail::{Call, Fail, INVALID_CONTEXT, INVALID_VALUE, NOT_SUPPORTED, UNSUPPORTED_LIMIT};
 use crate::pointers::{HostPointer, Out};
 
 /// What `cuCtxGetApiVersion` answers for contexts of every CUDA 4 and later.
@@ -35,7 +36,7 @@ pub(crate) struct Context {
     pub(crate) handle: u64,
     /// Never used again, where the handle of the primary context is.
     pub(crate) id: u64,
-    pub(crate) flags: u32,
+    pub(crate) flags: AtomicU32,
     pub(crate) inner: vgpu_client::Context,
     storage: Mutex<Storage>,
 }
@@ -45,6 +46,7 @@ impl Context {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let inner = driver.client.create_context()?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let flags = AtomicU32::new(flags);
         Ok(Arc::new(Self { handle, id, flags, inner, storage: Mutex::default() }))
     }
 
@@ -161,7 +163,7 @@ driver_calls! {
         Ok(())
     }
     fn cuCtxGetFlags(out: Out<u32>) {
-        out.required()?.set(current::context()?.flags);
+        out.required()?.set(current::context()?.flags.load(Ordering::Relaxed));
         Ok(())
     }
     fn cuCtxGetId(context: u64, out: Out<u64>) {
@@ -179,6 +181,40 @@ driver_calls! {
         current::context()?;
         out.required()?.set(limit(which)?);
         Ok(())
+    }
+    fn cuCtxSetFlags(flags: u32) {
+        let context = current::context()?;
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(INVALID_VALUE);
+        }
+        context.flags.store(flags, Ordering::Relaxed);
+        Ok(())
+    }
+    fn cuCtxGetExecAffinity(out: Out<[u32; 2]>, kind: u32) {
+        current::context()?;
+        out.required()?;
+        if kind != 0 {
+            return Err(INVALID_VALUE);
+        }
+        // CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY: a number of multiprocessors is MPS's to give.
+        Err(Fail(Status(224)))
+    }
+    fn cuCtxEnablePeerAccess(peer: u64, flags: u32) {
+        let context = current::context()?;
+        if flags != 0 {
+            return Err(INVALID_VALUE);
+        }
+        if find(driver()?, peer)?.id == context.id {
+            return Err(INVALID_CONTEXT);
+        }
+        // CUDA_ERROR_PEER_ACCESS_UNSUPPORTED: a device is not its own peer.
+        Err(Fail(Status(217)))
+    }
+    fn cuCtxDisablePeerAccess(peer: u64) {
+        current::context()?;
+        find(driver()?, peer)?;
+        // CUDA_ERROR_PEER_ACCESS_NOT_ENABLED
+        Err(Fail(Status(705)))
     }
     fn cuCtxGetCacheConfig(out: Out<u32>) {
         current::context()?;
@@ -203,7 +239,7 @@ driver_calls! {
     fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) {
         current::context()?;
         least.set(crate::stream::PRIORITY_LEAST);
-        greatest.set(crate::stream::PRIORITY_GREATEST);
+        greatest.set(driver()?.device().stream_priority_greatest);
         Ok(())
     }
 }

@@ -3,14 +3,15 @@
 use vgpu_client::Status;
 
 use crate::attributes;
-use crate::driver::{check_device, driver, start};
+use crate::driver::{Driver, check_device, driver, start};
 use crate::fail::{Call, Fail, INVALID_VALUE};
 use crate::pointers::{Out, Text, TextOut};
 
 /// The CUDA version that is implemented. Never the host driver's: libraries call what a version promises.
 pub(crate) const DRIVER_VERSION: i32 = 13_000;
 
-/// Where the device pretends to sit. A guest's PCI bus has no such card, and `nvidia-smi` names are the host's.
+/// Where the device pretends to sit. A guest's PCI bus has no such card, and a library that found another card at the
+/// host's place of it would be misled; those that match devices do it by their UUIDs.
 pub(crate) const PCI_DOMAIN: i32 = 0;
 /// See [`PCI_DOMAIN`].
 pub(crate) const PCI_BUS: i32 = 0;
@@ -24,6 +25,44 @@ fn pci_id() -> String {
 fn total_bytes(device: i32) -> Call<u64> {
     Ok(check_device(device)?.client.limits().memory_bytes)
 }
+
+/// `CUdevprop`, the form of CUDA 1 to tell a device's properties.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Properties {
+    threads_per_block_max: i32,
+    block_dim_max: [i32; 3],
+    grid_dim_max: [i32; 3],
+    shared_bytes_per_block: i32,
+    constant_bytes: i32,
+    warp_size: i32,
+    pitch_max: i32,
+    registers_per_block: i32,
+    clock_khz: i32,
+    texture_align: i32,
+}
+
+impl Properties {
+    fn of(driver: &Driver) -> Self {
+        // By the attributes' numbers, which are in the order of the structure but for a few.
+        let get = |number| attributes::get(driver, number).unwrap_or(0);
+        Self {
+            threads_per_block_max: get(1),
+            block_dim_max: [get(2), get(3), get(4)],
+            grid_dim_max: [get(5), get(6), get(7)],
+            shared_bytes_per_block: get(8),
+            constant_bytes: get(9),
+            warp_size: get(10),
+            pitch_max: get(11),
+            registers_per_block: get(12),
+            clock_khz: get(13),
+            texture_align: get(14),
+        }
+    }
+}
+
+/// `CU_DEVICE_P2P_ATTRIBUTE_*`, the last of CUDA 13.0.
+const P2P_LAST: u32 = 5;
 
 fn uuid(out: Out<[u8; 16]>, device: i32) -> Call {
     let driver = check_device(device)?;
@@ -73,6 +112,31 @@ driver_calls! {
     fn cuDeviceGetAttribute(out: Out<i32>, attribute: u32, device: i32) {
         let driver = check_device(device)?;
         out.required()?.set(attributes::get(driver, attribute).ok_or(INVALID_VALUE)?);
+        Ok(())
+    }
+    fn cuDeviceGetProperties(out: Out<Properties>, device: i32) {
+        let driver = check_device(device)?;
+        out.required()?.set(Properties::of(driver));
+        Ok(())
+    }
+    fn cuDeviceGetP2PAttribute(out: Out<i32>, attribute: u32, source: i32, destination: i32) {
+        out.required()?;
+        if !(1..=P2P_LAST).contains(&attribute) {
+            return Err(INVALID_VALUE);
+        }
+        check_device(source)?;
+        check_device(destination)?;
+        // There is one device, and a pair of the same one is refused.
+        Err(Fail(Status::ERROR_INVALID_DEVICE))
+    }
+    fn cuDeviceGetExecAffinitySupport(out: Out<i32>, kind: u32, device: i32) {
+        check_device(device)?;
+        out.required()?;
+        // 0: a number of multiprocessors, which is MPS's to give.
+        if kind != 0 {
+            return Err(INVALID_VALUE);
+        }
+        out.set(0);
         Ok(())
     }
     fn cuDeviceGetPCIBusId(out: TextOut, room: i32, device: i32) {

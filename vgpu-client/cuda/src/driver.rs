@@ -16,6 +16,7 @@ use crate::memory::Allocations;
 use crate::module::ModuleEntry;
 use crate::primary::Primary;
 use crate::stream::StreamEntry;
+use crate::stream_attribute::StreamAttributes;
 use crate::table::{Kind, Table};
 
 /// Set in a child of `fork`: the session is its parent's.
@@ -36,6 +37,7 @@ pub(crate) struct Driver {
     pub(crate) libraries: Table<Library>,
     pub(crate) kernels: Table<Kernel>,
     pub(crate) allocations: Allocations,
+    pub(crate) stream_attributes: StreamAttributes,
 }
 
 /// The driver, once `cuInit` has succeeded.
@@ -67,6 +69,7 @@ pub(crate) fn start() -> Call {
         libraries: Table::new(Kind::Library),
         kernels: Table::new(Kind::Kernel),
         allocations: Allocations::default(),
+        stream_attributes: StreamAttributes::default(),
     };
     extern "C" fn in_child() {
         FORKED.store(true, Ordering::Relaxed);
@@ -96,6 +99,7 @@ impl Driver {
         drop(self.events.take(|event| event.context == context));
         drop(self.streams.take(|stream| stream.context.id == context));
         drop(self.allocations.take(context));
+        self.stream_attributes.forget(context);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::entry;
 use crate::{
     callback::*, context::*, copy::*, device::*, errors::*, event::*, export_table::*, function::*, hint::*,
     kernel::*, launch::*, library::*, memory::*, memset::*, module::*, occupancy::*, pinned::*, pointer::*,
-    primary::*, proc_address::*, stream::*,
+    primary::*, proc_address::*, stream::*, stream_attribute::*,
 };
 
 /// Hands the table to the macro `$callback`, as rows of `name version state`, where the state is `bound` (implemented) or
@@ -30,26 +30,26 @@ macro_rules! for_each_export {
             cuCoredumpSetAttributeGlobal 12010 stub; cuCtxAttach 2000 stub; cuCtxCreate 2000 stub;
             cuCtxCreate_v2 3020 bound; cuCtxCreate_v3 11040 bound; cuCtxCreate_v4 12050 bound;
             cuCtxDestroy 2000 bound; cuCtxDestroy_v2 4000 bound; cuCtxDetach 2000 stub;
-            cuCtxDisablePeerAccess 4000 stub; cuCtxEnablePeerAccess 4000 stub; cuCtxFromGreenCtx 12040 stub;
+            cuCtxDisablePeerAccess 4000 bound; cuCtxEnablePeerAccess 4000 bound; cuCtxFromGreenCtx 12040 stub;
             cuCtxGetApiVersion 3020 bound; cuCtxGetCacheConfig 3020 bound; cuCtxGetCurrent 4000 bound;
             cuCtxGetDevResource 12040 stub; cuCtxGetDevice 2000 bound; cuCtxGetDevice_v2 13000 bound;
-            cuCtxGetExecAffinity 11040 stub; cuCtxGetFlags 7000 bound; cuCtxGetId 12000 bound;
+            cuCtxGetExecAffinity 11040 bound; cuCtxGetFlags 7000 bound; cuCtxGetId 12000 bound;
             cuCtxGetLimit 3010 bound; cuCtxGetSharedMemConfig 4020 bound;
             cuCtxGetStreamPriorityRange 5050 bound; cuCtxPopCurrent 2000 bound; cuCtxPopCurrent_v2 4000 bound;
             cuCtxPushCurrent 2000 bound; cuCtxPushCurrent_v2 4000 bound; cuCtxRecordEvent 12050 stub;
             cuCtxResetPersistingL2Cache 11000 bound; cuCtxSetCacheConfig 3020 bound; cuCtxSetCurrent 4000 bound;
-            cuCtxSetFlags 12010 stub; cuCtxSetLimit 3010 stub; cuCtxSetSharedMemConfig 4020 bound;
+            cuCtxSetFlags 12010 bound; cuCtxSetLimit 3010 stub; cuCtxSetSharedMemConfig 4020 bound;
             cuCtxSynchronize 2000 bound; cuCtxSynchronize_v2 13000 bound; cuCtxWaitEvent 12050 stub;
             cuDestroyExternalMemory 10000 stub; cuDestroyExternalSemaphore 10000 stub;
             cuDevResourceGenerateDesc 12040 stub; cuDevSmResourceSplitByCount 12040 stub;
             cuDeviceCanAccessPeer 4000 bound; cuDeviceComputeCapability 2000 bound; cuDeviceGet 2000 bound;
             cuDeviceGetAttribute 2000 bound; cuDeviceGetByPCIBusId 4010 bound; cuDeviceGetCount 2000 bound;
             cuDeviceGetDefaultMemPool 11020 stub; cuDeviceGetDevResource 12040 stub;
-            cuDeviceGetExecAffinitySupport 11040 stub; cuDeviceGetGraphMemAttribute 11040 stub;
+            cuDeviceGetExecAffinitySupport 11040 bound; cuDeviceGetGraphMemAttribute 11040 stub;
             cuDeviceGetHostAtomicCapabilities 13000 stub; cuDeviceGetLuid 10000 stub;
             cuDeviceGetMemPool 11020 stub; cuDeviceGetName 2000 bound;
             cuDeviceGetNvSciSyncAttributes 10020 stub; cuDeviceGetP2PAtomicCapabilities 13000 stub;
-            cuDeviceGetP2PAttribute 8000 stub; cuDeviceGetPCIBusId 4010 bound; cuDeviceGetProperties 2000 stub;
+            cuDeviceGetP2PAttribute 8000 bound; cuDeviceGetPCIBusId 4010 bound; cuDeviceGetProperties 2000 bound;
             cuDeviceGetTexture1DLinearMaxWidth 11010 stub; cuDeviceGetUuid 9020 bound;
             cuDeviceGetUuid_v2 11040 bound; cuDeviceGraphMemTrim 11040 stub;
             cuDevicePrimaryCtxGetState 7000 bound; cuDevicePrimaryCtxRelease 7000 bound;
@@ -244,11 +244,11 @@ macro_rules! for_each_export {
             cuStreamBatchMemOp_v2_ptsz 11070 stub; cuStreamBeginCapture 10000 stub;
             cuStreamBeginCaptureToGraph 12030 stub; cuStreamBeginCaptureToGraph_ptsz 12030 stub;
             cuStreamBeginCapture_ptsz 10000 stub; cuStreamBeginCapture_v2 10010 stub;
-            cuStreamBeginCapture_v2_ptsz 10010 stub; cuStreamCopyAttributes 11000 stub;
-            cuStreamCopyAttributes_ptsz 11000 stub; cuStreamCreate 2000 bound;
+            cuStreamBeginCapture_v2_ptsz 10010 stub; cuStreamCopyAttributes 11000 bound;
+            cuStreamCopyAttributes_ptsz 11000 bound; cuStreamCreate 2000 bound;
             cuStreamCreateWithPriority 5050 bound; cuStreamDestroy 2000 bound; cuStreamDestroy_v2 4000 bound;
-            cuStreamEndCapture 10000 stub; cuStreamEndCapture_ptsz 10000 stub; cuStreamGetAttribute 11000 stub;
-            cuStreamGetAttribute_ptsz 11000 stub; cuStreamGetCaptureInfo 10010 bound;
+            cuStreamEndCapture 10000 stub; cuStreamEndCapture_ptsz 10000 stub; cuStreamGetAttribute 11000 bound;
+            cuStreamGetAttribute_ptsz 11000 bound; cuStreamGetCaptureInfo 10010 bound;
             cuStreamGetCaptureInfo_ptsz 10010 bound; cuStreamGetCaptureInfo_v2 11030 bound;
             cuStreamGetCaptureInfo_v2_ptsz 11030 bound; cuStreamGetCaptureInfo_v3 12030 bound;
             cuStreamGetCaptureInfo_v3_ptsz 12030 bound; cuStreamGetCtx 9020 bound;
@@ -257,8 +257,8 @@ macro_rules! for_each_export {
             cuStreamGetFlags_ptsz 7000 bound; cuStreamGetGreenCtx 12040 stub; cuStreamGetId 12000 bound;
             cuStreamGetId_ptsz 12000 bound; cuStreamGetPriority 5050 bound; cuStreamGetPriority_ptsz 7000 bound;
             cuStreamIsCapturing 10000 bound; cuStreamIsCapturing_ptsz 10000 bound; cuStreamQuery 2000 bound;
-            cuStreamQuery_ptsz 7000 bound; cuStreamSetAttribute 11000 stub;
-            cuStreamSetAttribute_ptsz 11000 stub; cuStreamSynchronize 2000 bound;
+            cuStreamQuery_ptsz 7000 bound; cuStreamSetAttribute 11000 bound;
+            cuStreamSetAttribute_ptsz 11000 bound; cuStreamSynchronize 2000 bound;
             cuStreamSynchronize_ptsz 7000 bound; cuStreamUpdateCaptureDependencies 11030 stub;
             cuStreamUpdateCaptureDependencies_ptsz 11030 stub; cuStreamUpdateCaptureDependencies_v2 12030 stub;
             cuStreamUpdateCaptureDependencies_v2_ptsz 12030 stub; cuStreamWaitEvent 3020 bound;

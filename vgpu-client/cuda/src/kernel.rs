@@ -71,7 +71,7 @@ driver_calls! {
     fn cuKernelGetName(out: Out<u64>, kernel: u64) { write_name(out, &find(driver()?, kernel)?.name) }
     fn cuKernelGetAttribute(out: Out<i32>, attribute: u32, kernel: u64, device: i32) {
         let driver = check_device(device)?;
-        out.required()?.set(find(driver, kernel)?.in_current(driver)?.attribute(driver, attribute)?);
+        out.required()?.set(find(driver, kernel)?.in_current(driver)?.attribute(attribute)?);
         Ok(())
     }
     fn cuKernelSetAttribute(attribute: u32, value: i32, kernel: u64, device: i32) {

@@ -3,8 +3,9 @@
 use vgpu_client::{KernelArg, LaunchConfig, Packer, ParamDescription};
 
 use crate::driver::driver;
-use crate::fail::{Call, INVALID_VALUE, NOT_SUPPORTED};
+use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE};
 use crate::function;
+use crate::launch_attribute::{Attribute, Attributes, RawAttribute};
 use crate::pointers::{HostMemory, HostPointer, In};
 use crate::stream::{self, DefaultStream};
 
@@ -14,24 +15,6 @@ use DefaultStream::{Legacy, PerThread};
 const EXTRA_END: u64 = 0;
 const EXTRA_POINTER: u64 = 1;
 const EXTRA_SIZE: u64 = 2;
-
-/// Attributes of a launch, at most. CUDA has 16 kinds.
-const ATTRIBUTES_MAX: u32 = 64;
-
-/// `CU_LAUNCH_ATTRIBUTE_*`.
-mod attribute {
-    pub(super) const IGNORE: u32 = 0;
-    pub(super) const ACCESS_POLICY_WINDOW: u32 = 1;
-    pub(super) const COOPERATIVE: u32 = 2;
-    pub(super) const SYNCHRONIZATION_POLICY: u32 = 3;
-    pub(super) const CLUSTER_DIMENSION: u32 = 4;
-    pub(super) const CLUSTER_SCHEDULING_POLICY_PREFERENCE: u32 = 5;
-    pub(super) const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
-    pub(super) const PRIORITY: u32 = 8;
-    pub(super) const MEM_SYNC_DOMAIN_MAP: u32 = 9;
-    pub(super) const MEM_SYNC_DOMAIN: u32 = 10;
-    pub(super) const PREFERRED_SHARED_MEMORY_CARVEOUT: u32 = 14;
-}
 
 /// Where the arguments of a launch are.
 #[derive(Clone, Copy, Debug)]
@@ -88,18 +71,20 @@ fn block(extra: In<u64>) -> Call<Arguments> {
 }
 
 /// Kernel, shape and stream of a launch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Launch {
     function: u64,
     config: LaunchConfig,
+    attributes: Vec<Attribute>,
     stream: u64,
     default: DefaultStream,
 }
 
-fn launch(launch: Launch, params: In<HostPointer>, extra: In<u64>) -> Call {
+fn launch(mut launch: Launch, params: In<HostPointer>, extra: In<u64>) -> Call {
     let driver = driver()?;
     let function = function::find(driver, launch.function)?;
     let target = stream::resolve(driver, launch.stream, launch.default)?;
+    driver.stream_attributes.extend(&target, &mut launch.attributes)?;
     let layout = function.function.params();
     let arguments = match (params.is_null(), extra.is_null()) {
         (false, false) => return Err(INVALID_VALUE),
@@ -116,7 +101,15 @@ fn launch(launch: Launch, params: In<HostPointer>, extra: In<u64>) -> Call {
     let packed = Packed { arguments, layout };
     let one: [&dyn KernelArg; 1] = [&packed];
     let arguments: &[&dyn KernelArg] = if layout.is_empty() { &[] } else { &one };
-    Ok(target.stream.launch(&function.function, launch.config, arguments)?)
+    let events = launch.attributes.iter().filter_map(Attribute::event);
+    let events =
+        events.map(|event| driver.events.get(*event).ok_or(INVALID_HANDLE)).collect::<Call<Vec<_>>>()?;
+    let mut found = events.iter();
+    let named = launch.attributes.iter().map(|attribute| {
+        attribute.try_map_event(|_| found.next().map(|entry| &entry.event).ok_or(INVALID_HANDLE))
+    });
+    let attributes = named.collect::<Call<Vec<_>>>()?;
+    Ok(target.stream.launch_with(&function.function, launch.config, &attributes, arguments)?)
 }
 
 /// `CUlaunchConfig`.
@@ -127,48 +120,17 @@ pub(crate) struct ExtensibleConfig {
     block: [u32; 3],
     shared_bytes: u32,
     stream: u64,
-    attributes: In<Attribute>,
+    attributes: In<RawAttribute>,
     count: u32,
 }
 
-/// `CUlaunchAttribute`: which, padding, and a value of 64 bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attribute {
-    which: u32,
-    padding: u32,
-    value: [u32; 16],
-}
-
-/// Translates the attributes one by one; those that would change what a kernel computes or may do, and are not
-/// supported, are refused. Tells whether the launch is cooperative.
-fn cooperative(config: &ExtensibleConfig) -> Call<bool> {
-    if config.count > ATTRIBUTES_MAX {
-        return Err(INVALID_VALUE);
+impl ExtensibleConfig {
+    /// Shape and attributes of the launch.
+    pub(crate) fn parts(&self) -> Call<(LaunchConfig, Vec<Attribute>)> {
+        let Attributes { cooperative, others } = Attributes::read(self.attributes, self.count)?;
+        let Self { grid, block, shared_bytes, .. } = *self;
+        Ok((LaunchConfig { grid, block, shared_bytes, cooperative }, others))
     }
-    let mut cooperative = false;
-    for at in 0..config.count as usize {
-        let Attribute { which, value, .. } = config.attributes.at(at)?;
-        match which {
-            attribute::COOPERATIVE => cooperative = value[0] != 0,
-            attribute::CLUSTER_DIMENSION if value[..3].iter().any(|size| *size > 1) => {
-                return Err(NOT_SUPPORTED);
-            }
-            // Allows a kernel to start early, which it need not.
-            attribute::PROGRAMMATIC_STREAM_SERIALIZATION => {}
-            attribute::IGNORE
-            | attribute::CLUSTER_DIMENSION
-            | attribute::ACCESS_POLICY_WINDOW
-            | attribute::SYNCHRONIZATION_POLICY
-            | attribute::CLUSTER_SCHEDULING_POLICY_PREFERENCE
-            | attribute::PRIORITY
-            | attribute::MEM_SYNC_DOMAIN_MAP
-            | attribute::MEM_SYNC_DOMAIN
-            | attribute::PREFERRED_SHARED_MEMORY_CARVEOUT => {}
-            _ => return Err(NOT_SUPPORTED),
-        }
-    }
-    Ok(cooperative)
 }
 
 fn extensible(
@@ -179,13 +141,8 @@ fn extensible(
     default: DefaultStream,
 ) -> Call {
     let given = config.read()?;
-    let config = LaunchConfig {
-        grid: given.grid,
-        block: given.block,
-        shared_bytes: given.shared_bytes,
-        cooperative: cooperative(&given)?,
-    };
-    launch(Launch { function, config, stream: given.stream, default }, params, extra)
+    let (config, attributes) = given.parts()?;
+    launch(Launch { function, config, attributes, stream: given.stream, default }, params, extra)
 }
 
 macro_rules! launches {
@@ -204,7 +161,8 @@ macro_rules! launches {
                     };
                     let extra = In::null();
                     $(let extra = if $extra.is_null() { extra } else { $extra };)?
-                    launch(Launch { function, config, stream, default: $default }, params, extra)
+                    let attributes = Vec::new();
+                    launch(Launch { function, config, attributes, stream, default: $default }, params, extra)
                 }
             )*
         }

@@ -39,6 +39,7 @@ mod integrity;
 mod jit;
 mod kernel;
 mod launch;
+mod launch_attribute;
 mod library;
 mod log;
 mod memory;
@@ -51,6 +52,7 @@ mod pointers;
 mod primary;
 mod proc_address;
 mod stream;
+mod stream_attribute;
 mod table;
 
 /// Version of what this library promises to the rest of vgpu. A library with this symbol is a guest's: a host that finds

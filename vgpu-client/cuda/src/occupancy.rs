@@ -33,7 +33,7 @@ fn active_blocks(driver: &Driver, function: u64, threads: i32, dynamic_bytes: u6
         return Ok(0);
     }
     // Checked above: far below 2^32.
-    let shared = (asked as u32 + reserved_shared_bytes()).next_multiple_of(SHARED_UNIT_BYTES);
+    let shared = (asked as u32 + reserved_shared_bytes(driver)).next_multiple_of(SHARED_UNIT_BYTES);
     let by_shared = device.shared_bytes_per_multiprocessor / shared;
     Ok(device.blocks_per_multiprocessor_max.min(by_threads).min(by_registers).min(by_shared))
 }
@@ -55,7 +55,8 @@ fn available_dynamic(out: Out<u64>, function: u64, blocks: i32, threads: i32) ->
     }
     let fixed = function::find(driver, function)?.function.attributes().shared_bytes;
     let each = device.shared_bytes_per_multiprocessor / wanted / SHARED_UNIT_BYTES * SHARED_UNIT_BYTES;
-    let each = each.saturating_sub(reserved_shared_bytes()).min(device.shared_bytes_per_block_optin_max);
+    let each =
+        each.saturating_sub(reserved_shared_bytes(driver)).min(device.shared_bytes_per_block_optin_max);
     out.set(each.saturating_sub(fixed).into());
     Ok(())
 }

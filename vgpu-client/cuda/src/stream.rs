@@ -10,10 +10,8 @@ use crate::driver::{Driver, driver};
 use crate::fail::{Call, Fail, INVALID_HANDLE, INVALID_VALUE, NOT_SUPPORTED};
 use crate::pointers::Out;
 
-/// Least urgent priority of a stream.
+/// Least urgent priority of a stream. The most urgent one is the card's to say.
 pub(crate) const PRIORITY_LEAST: i32 = 0;
-/// Most urgent priority of a stream, as on data-centre cards since Volta.
-pub(crate) const PRIORITY_GREATEST: i32 = -5;
 
 /// `CU_STREAM_LEGACY` and `CU_STREAM_PER_THREAD`.
 const LEGACY: u64 = 1;
@@ -50,6 +48,13 @@ pub(crate) struct Resolved {
     pub(crate) stream: Stream,
 }
 
+impl Resolved {
+    /// Names the stream among all that this process ever has.
+    pub(crate) fn key(&self) -> (u64, u64) {
+        (self.context.id, self.stream.number())
+    }
+}
+
 /// The stream that a handle names.
 pub(crate) fn resolve(driver: &Driver, handle: u64, default: DefaultStream) -> Call<Resolved> {
     let handle = match (handle, default) {
@@ -80,7 +85,8 @@ fn create(out: Out<u64>, flags: u32, priority: i32) -> Call {
     if flags & !NON_BLOCKING != 0 {
         return Err(INVALID_VALUE);
     }
-    let priority = priority.clamp(PRIORITY_GREATEST, PRIORITY_LEAST);
+    let priority =
+        priority.clamp(driver.device().stream_priority_greatest.min(PRIORITY_LEAST), PRIORITY_LEAST);
     let options = StreamOptions { non_blocking: flags & NON_BLOCKING != 0, priority };
     let stream = context.inner.stream_with(options)?;
     let handle = driver.streams.mint();
@@ -114,7 +120,7 @@ fn wait_event(handle: u64, event: u64, flags: u32, default: DefaultStream) -> Ca
     Ok(stream.stream.wait_event(&event.event)?)
 }
 
-fn options(handle: u64, default: DefaultStream) -> Call<StreamOptions> {
+pub(crate) fn options(handle: u64, default: DefaultStream) -> Call<StreamOptions> {
     let driver = driver()?;
     resolve(driver, handle, default)?;
     // The default streams are blocking and of the default priority.

@@ -8,6 +8,7 @@
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
 pub mod cuda;
+mod launch;
 pub mod soft;
 
 use std::fmt;
@@ -17,6 +18,8 @@ use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_window::Region;
+
+pub use self::launch::LaunchConfig;
 
 /// A GPU of one worker.
 pub trait Device: Send + Sync + fmt::Debug {
@@ -302,24 +305,6 @@ impl WaitCondition {
             Self::Nor => !(memory | value) != 0,
         }
     }
-}
-
-/// A kernel launch.
-#[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "sessions build it, devices take it apart")]
-pub struct LaunchConfig {
-    /// The kernel.
-    pub function: FunctionKey,
-    /// Blocks in x, y, z.
-    pub grid: [u32; 3],
-    /// Threads of a block in x, y, z.
-    pub block: [u32; 3],
-    /// Dynamic shared memory of a block, in bytes.
-    pub shared_bytes: u32,
-    /// All blocks resident at once.
-    pub cooperative: bool,
-    /// The parameter block.
-    pub params: Arc<[u8]>,
 }
 
 /// What a device answers instead of a result.

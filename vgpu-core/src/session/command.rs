@@ -6,7 +6,7 @@ use vgpu_proto::Status;
 use vgpu_proto::frame::ReplyTo;
 
 use super::event::Version;
-use crate::device::Work;
+use crate::device::{LaunchConfig, Work};
 
 /// A stream-ordered command in its stream's software queue.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Command {
 pub(super) enum Action {
     /// Hand work to the device.
     Work(Work),
+    /// Launch a kernel that records events.
+    LaunchRecording(LaunchConfig, Vec<Arc<Version>>),
     /// Record an event.
     Record(Arc<Version>),
     /// Wait for an event's record.
@@ -36,6 +38,21 @@ pub(super) enum Action {
     Destroy,
     /// Nothing: the command was refused, or has nothing to wait for.
     Finished(Status),
+}
+
+impl Action {
+    /// The kernel that it launches.
+    pub(super) const fn launch(&self) -> Option<&LaunchConfig> {
+        match self {
+            Self::Work(Work::Launch(launch)) | Self::LaunchRecording(launch, _) => Some(launch),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a launch that may overlap the work in front of it.
+    pub(super) fn is_programmatic(&self) -> bool {
+        self.launch().is_some_and(LaunchConfig::is_programmatic)
+    }
 }
 
 /// Something that must be submitted before a command or a job may go.

@@ -26,10 +26,6 @@ use crate::device::{DeviceError, Work};
 /// Frames of one turn at most, so that credit and completion marks are published while a guest writes without pause.
 const BATCH_FRAMES: u32 = 64;
 
-/// Commands of a stream between completion marks where the ring never runs empty. Frees staging and event queries in
-/// time; a mark costs the device about a tenth of a launch.
-const MARK_INTERVAL: u64 = 64;
-
 /// Serves one session. Owned by one thread.
 #[derive(Debug)]
 pub struct Dispatcher {
@@ -147,6 +143,7 @@ impl Dispatcher {
     /// Announces that a kick is needed, looks once more, and sleeps until a kick, a wake from inside, or the timeout;
     /// a second at most.
     pub fn sleep(&mut self, timeout: Option<Duration>) {
+        self.core.mark_touched();
         self.core.session.sleep(self.reader.head(), timeout);
     }
 }
@@ -189,12 +186,22 @@ impl Core {
     fn submit(&mut self, index: u32, command: Command) {
         let lane = self.lanes.get(index);
         // A kernel, a word or an event may wait for what the guest does once it sees the record before them.
-        if let Action::Work(Work::Launch(_) | Work::WaitValue { .. }) | Action::Wait(_) = &command.action {
+        if let Action::Work(Work::Launch(_) | Work::WaitValue { .. })
+        | Action::LaunchRecording(..)
+        | Action::Wait(_) = &command.action
+        {
             lane.mark_record();
         }
+        lane.mark_interval(&command.action);
         lane.retire(command.frame_bytes);
         let result = match command.action {
             Action::Work(work) => lane.send(work),
+            Action::LaunchRecording(launch, versions) => {
+                let sent = lane.send(Work::Launch(launch));
+                lane.note_record();
+                versions.iter().for_each(|version| version.set_submitted());
+                sent
+            }
             Action::Record(version) => {
                 let sent = lane.send(Work::Record(version.key));
                 lane.note_record();
@@ -217,10 +224,6 @@ impl Core {
             Action::Finished(status) if status.is_success() => Ok(()),
             Action::Finished(status) => Err(DeviceError::new(status, "")),
         };
-        let lane = self.lanes.get(index);
-        if lane.unmarked() >= MARK_INTERVAL {
-            lane.mark_now();
-        }
         self.conclude(command.reply, result);
     }
 
@@ -297,14 +300,25 @@ impl Core {
         let lanes = &mut self.lanes;
         self.touched.retain(|&index| {
             let lane = lanes.get(index);
-            lane.publish(&words, index);
+            if lane.fresh {
+                lane.publish(&words, index);
+            }
             if drained || !lane.fresh {
-                lane.mark_now();
+                lane.mark_batch();
             }
             lane.fresh = false;
             lane.touched = lane.unmarked() > 0;
             lane.touched
         });
+    }
+
+    /// Marks what is not marked yet: no turn may come for long.
+    fn mark_touched(&mut self) {
+        for index in std::mem::take(&mut self.touched) {
+            let lane = self.lanes.get(index);
+            lane.mark_now();
+            lane.touched = false;
+        }
     }
 
     /// Lets a job go once everything that its context holds is submitted.

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod guest;
+mod launch;
 mod mock;
 mod mutations;
 mod objects;

@@ -16,6 +16,7 @@
 mod events;
 mod faults;
 mod kernels;
+mod launch;
 mod legacy;
 mod memory;
 mod model;
@@ -65,6 +66,7 @@ pub fn cases() -> Vec<Case> {
         legacy::CASES,
         events::CASES,
         kernels::CASES,
+        launch::CASES,
         modules::CASES,
         order::CASES,
         model::CASES,

@@ -280,6 +280,7 @@ pub(in crate::device) fn launch_config(
         block: [threads, 1, 1],
         shared_bytes: 0,
         cooperative: false,
+        attributes: Vec::new(),
         params: pack(params),
     }
 }

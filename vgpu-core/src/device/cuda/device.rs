@@ -72,7 +72,7 @@ impl CudaDevice {
     /// The driver is not there, too old, or not NVIDIA's; there is no such GPU, or it lacks what is needed.
     pub fn open(ordinal: u32) -> Result<Arc<Self>, CudaError> {
         let driver = Driver::get()?;
-        let description = describe(driver, ordinal)?;
+        let mut description = describe(driver, ordinal)?;
         for (property, missing) in [
             (Property::RegisteredAddresses, Missing::RegisteredAddresses),
             (Property::StreamWrites, Missing::StreamWrites),
@@ -82,6 +82,7 @@ impl CudaDevice {
             }
         }
         let room = Room::new(driver, ordinal)?;
+        description.stream_priority_greatest = room.handle.stream_priority_greatest()?;
         let card = Card {
             driver,
             ordinal,

@@ -7,11 +7,8 @@ use vgpu_proto::body::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 use vgpu_proto::control::{FunctionDescription, ParamDescription};
 use vgpu_proto::limits::PARAMS_BYTES_MAX;
 
-use super::driver::{Attribute, Function};
+use super::driver::Function;
 use crate::device::DeviceError;
-
-/// `CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`.
-const ATTRIBUTE_CARVEOUT: u32 = 9;
 
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -24,30 +21,30 @@ impl Kernel {
     /// Asks the driver for all that sessions want to know, and puts the code on the GPU. May block.
     pub(super) fn describe(function: Function) -> Result<(Self, FunctionDescription), DeviceError> {
         function.load()?;
+        let attributes = function.attributes()?;
+        let figure = |number: usize| attributes.get(number).map_or(0, |value| value.max(&0).unsigned_abs());
+        // The numbers are those of `CU_FUNC_ATTRIBUTE_*`.
         let description = FunctionDescription {
             name: function.name()?,
             params: params(&function)?,
-            threads_per_block_max: function.attribute(Attribute::ThreadsPerBlock)?,
-            shared_bytes: function.attribute(Attribute::SharedBytes)?,
-            constant_bytes: function.attribute(Attribute::ConstantBytes)?,
-            local_bytes: function.attribute(Attribute::LocalBytes)?,
-            registers: function.attribute(Attribute::Registers)?,
-            dynamic_shared_bytes_max: function.attribute(Attribute::DynamicSharedBytes)?,
+            threads_per_block_max: figure(0),
+            shared_bytes: figure(1),
+            constant_bytes: figure(2),
+            local_bytes: figure(3),
+            registers: figure(4),
+            dynamic_shared_bytes_max: figure(FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as usize),
+            attributes,
         };
         let params_bytes = description.params_bytes() as usize;
         Ok((Self { function, name: description.name.as_str().into(), params_bytes }, description))
     }
 
-    /// Sets an attribute.
+    /// Sets an attribute. The driver knows which can be set, and refuses the others.
     pub(super) fn set_attribute(&self, attribute: u32, value: i32) -> Result<(), DeviceError> {
-        match attribute {
-            FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES => self.function.set_dynamic_shared_bytes(value),
-            ATTRIBUTE_CARVEOUT => self.function.set_carveout(value),
-            _ => Err(DeviceError::new(
-                Status::ERROR_NOT_SUPPORTED,
-                format!("function attribute {attribute} of {} cannot be set", self.name),
-            )),
-        }
+        self.function.set_attribute(attribute, value).map_err(|error| {
+            let text = format!("function attribute {attribute} of {}: {}", self.name, error.text);
+            DeviceError::new(error.status, text)
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::driver::{Dimensions, Stream, copy, fill};
-use super::transfer::Checked;
+use super::driver::{Dimensions, DriverAttribute, Stream, copy, fill};
+use super::transfer::{Checked, CheckedLaunch};
 use crate::device::{DeviceError, LaunchConfig};
 
 impl Checked {
@@ -11,15 +11,7 @@ impl Checked {
     pub(super) fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Launch(kernel, config) => {
-                let LaunchConfig { grid, block, shared_bytes, .. } = *config;
-                let dimensions = Dimensions { grid, block, shared_bytes };
-                // SAFETY: the length of the parameters was checked against the kernel.
-                unsafe { kernel.function.launch(stream, dimensions, config.cooperative, &config.params) }
-                    .map_err(|error| {
-                        DeviceError::new(error.status, format!("launch of {}: {}", kernel.name, error.text))
-                    })
-            }
+            Self::Launch(launch) => launch.submit(stream),
             Self::Copy { destination, source, bytes } => {
                 // SAFETY: both ranges were found in the session's memory or registered. Frees and removals wait for work
                 // that was submitted, and sessions name no memory that they free at the same time.
@@ -44,5 +36,30 @@ impl Checked {
                 unsafe { stream.write_32(*address, *value) }
             }
         }
+    }
+}
+
+impl CheckedLaunch {
+    fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
+        let Self { kernel, config, events } = self;
+        let LaunchConfig { grid, block, shared_bytes, .. } = *config;
+        let dimensions = Dimensions { grid, block, shared_bytes };
+        let mut attributes = Vec::new();
+        if config.cooperative {
+            attributes.push(DriverAttribute::Cooperative);
+        }
+        let mut found = events.iter();
+        for attribute in &config.attributes {
+            let named = attribute.try_map_event(|_| found.next().map(|event| event.event()).ok_or(()));
+            attributes.extend(named.map(DriverAttribute::Other));
+        }
+        // SAFETY: the length of the parameters was checked against the kernel, a policy window against the session's
+        // memory.
+        let launched = unsafe { kernel.function.launch(stream, dimensions, &attributes, &config.params) };
+        launched.map_err(|error| {
+            DeviceError::new(error.status, format!("launch of {}: {}", kernel.name, error.text))
+        })?;
+        events.iter().for_each(|event| event.recorded().store(true, Ordering::Release));
+        Ok(())
     }
 }

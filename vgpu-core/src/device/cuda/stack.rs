@@ -76,7 +76,7 @@ impl Stack {
         let function = module.functions()?.pop().ok_or_else(|| internal("the module has one kernel"))?;
         let one = Dimensions { grid: [1; 3], block: [1; 3], shared_bytes: 0 };
         // SAFETY: the kernel has no parameters and touches no memory.
-        unsafe { function.launch(&self.stream, one, false, &[]) }?;
+        unsafe { function.launch(&self.stream, one, &[], &[]) }?;
         wait::until(|| match self.stream.is_idle() {
             Ok(true) => Some(Ok(())),
             Ok(false) => None,

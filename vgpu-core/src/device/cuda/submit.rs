@@ -17,6 +17,10 @@ use crate::device::{DeviceError, Mark, StreamKey};
 /// caller at about 1,000 pending commands of a stream (measured), which the pending limit and the writes stay below.
 const WRITE_EVERY: u64 = STREAM_PENDING_MAX as u64 / 8;
 
+/// As [`WRITE_EVERY`], before a kernel that may overlap the one in front of it: a write between the two would make it
+/// wait. The rest of the pending limit is left for the writes to be seen.
+const WRITE_EVERY_PROGRAMMATIC: u64 = STREAM_PENDING_MAX as u64 / 2;
+
 impl Shared {
     pub(super) fn submit(&self, key: StreamKey, work: &Checked) -> Result<(), DeviceError> {
         let mut streams = self.streams();
@@ -39,15 +43,16 @@ impl Shared {
                 streams.order.count_write(other, count);
             }
         }
+        let interval = if work.is_programmatic() { WRITE_EVERY_PROGRAMMATIC } else { WRITE_EVERY };
+        if streams.order.unwritten(key) >= interval {
+            streams.write_due(key)?;
+        }
         work.submit(queue.stream())?;
         queue.set_submitted(streams.order.count_work(key));
-        if let Checked::Launch(kernel, _) = work
+        if let Checked::Launch(launch) = work
             && let Some(lane) = streams.lanes.get_mut(&key)
         {
-            lane.latest_kernel = Some(Arc::clone(&kernel.name));
-        }
-        if streams.order.unwritten(key) >= WRITE_EVERY {
-            streams.write_due(key)?;
+            lane.latest_kernel = Some(Arc::clone(&launch.kernel.name));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vgpu_proto::Status;
+use vgpu_proto::{LaunchAttribute, Status};
 
 use super::context::Shared;
 use super::device::Recorded;
@@ -13,7 +13,7 @@ use crate::device::{DeviceError, LaunchConfig, Place, WaitCondition, Work};
 #[derive(Debug)]
 pub(super) enum Checked {
     Nothing,
-    Launch(Arc<Kernel>, LaunchConfig),
+    Launch(Box<CheckedLaunch>),
     Copy { destination: u64, source: u64, bytes: usize },
     Fill { destination: u64, value: u32, element_bytes: u32, count: usize },
     Record(Arc<Recorded>),
@@ -22,8 +22,24 @@ pub(super) enum Checked {
     WriteValue { address: u64, value: u32 },
 }
 
+/// A checked launch: its parameters fit, its policy window lies in memory of the session.
+#[derive(Debug)]
+pub(super) struct CheckedLaunch {
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) config: LaunchConfig,
+    /// The events that its attributes name, in their order.
+    pub(super) events: Vec<Arc<Recorded>>,
+}
+
 fn invalid(text: String) -> DeviceError {
     DeviceError::new(Status::ERROR_INVALID_VALUE, text)
+}
+
+impl Checked {
+    /// Whether it may overlap the work in front of it.
+    pub(super) fn is_programmatic(&self) -> bool {
+        matches!(self, Self::Launch(launch) if launch.config.is_programmatic())
+    }
 }
 
 impl Shared {
@@ -66,7 +82,15 @@ impl Shared {
                 kernel.name
             )));
         }
-        Ok(Checked::Launch(kernel, config))
+        for attribute in &config.attributes {
+            if let LaunchAttribute::AccessPolicyWindow(window) = attribute
+                && window.bytes > 0
+            {
+                self.card().space().check(window.base, window.bytes)?;
+            }
+        }
+        let events = config.events().map(|event| self.card().event(event)).collect::<Result<_, _>>()?;
+        Ok(Checked::Launch(Box::new(CheckedLaunch { kernel, config, events })))
     }
 
     fn check_fill(

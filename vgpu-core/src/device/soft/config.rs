@@ -6,6 +6,8 @@ use std::str::FromStr;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_proto::limits::ARENA_RANGE_BYTES;
 
+use super::attributes;
+use super::context::PRIORITIES;
 use super::faults::FaultPlan;
 
 /// Least memory of a software GPU, in bytes: one 2 MiB granule, below which no real program starts.
@@ -80,7 +82,7 @@ impl SoftConfig {
     /// The card that a guest sees: the sizes of an A100 (CUDA C++ Programming Guide, "Technical Specifications per
     /// Compute Capability"), with as many multiprocessors as threads.
     pub fn description(&self) -> DeviceDescription {
-        DeviceDescription {
+        let mut description = DeviceDescription {
             name: "vgpu software GPU".to_owned(),
             uuid: *b"vgpu-software-00",
             compute_major: self.compute_capability.major,
@@ -98,7 +100,11 @@ impl SoftConfig {
             shared_bytes_per_multiprocessor: 164 << 10,
             registers_per_block_max: 65_536,
             constant_bytes: 64 << 10,
-        }
+            stream_priority_greatest: *PRIORITIES.start(),
+            attributes: Vec::new(),
+        };
+        description.attributes = attributes::of(&description);
+        description
     }
 }
 

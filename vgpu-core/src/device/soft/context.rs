@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use vgpu_proto::Status;
 
 use super::arena::Owner;
+use super::attribute;
 use super::card::Card;
 use super::event::Event;
 use super::exec::Env;
@@ -22,7 +23,7 @@ use crate::device::{
 };
 
 /// Priorities of streams, most urgent first, as an A100 has them (`cuCtxGetStreamPriorityRange`).
-const PRIORITIES: std::ops::RangeInclusive<i32> = -5..=0;
+pub(super) const PRIORITIES: std::ops::RangeInclusive<i32> = -5..=0;
 
 /// Streams of a device at once. A session names fewer; the rest are those destroyed whose work is not done, which would
 /// otherwise pile up behind a wait that never ends.
@@ -70,6 +71,7 @@ impl SoftContext {
     fn launch(&self, config: LaunchConfig) -> Result<Command, DeviceError> {
         let function = Arc::clone(self.modules.lock().function(config.function)?);
         function.check_launch(&config, self.card.description())?;
+        attribute::check(&config, self.card.memory())?;
         let faults = &self.card.config().faults;
         Ok(Command::Launch(Box::new(LaunchJob {
             delay: faults.delay_of(function.name()),
@@ -125,6 +127,21 @@ impl SoftContext {
         }
     }
 
+    /// Records of the events that a launch names. When its blocks start or trigger them early is the card's affair, and
+    /// this card records them behind the kernel.
+    fn launch_records(
+        &self,
+        queues: &mut Queues,
+        stream: StreamKey,
+        events: &[EventKey],
+    ) -> Result<Vec<Command>, DeviceError> {
+        if !events.is_empty() {
+            // A record of a stream that refuses it would be the event's latest and never be complete.
+            queues.check_stream(self.owner, stream)?;
+        }
+        events.iter().map(|event| queues.new_record(self.owner, *event).map(Command::Record)).collect()
+    }
+
     fn free_module(&self, module: &Module) {
         if let Some(address) = module.allocation {
             self.card.free(self.owner, address);
@@ -159,6 +176,10 @@ impl Context for SoftContext {
     }
 
     fn submit(&self, stream: StreamKey, work: Work) -> Result<(), DeviceError> {
+        let events: Vec<EventKey> = match &work {
+            Work::Launch(launch) => launch.events().collect(),
+            _ => Vec::new(),
+        };
         let prepared = self.prepare(work)?;
         let executor = self.card.executor();
         let mut queues = executor.queues();
@@ -169,7 +190,12 @@ impl Context for SoftContext {
         // A thread must be there before anything is queued, so that a refusal leaves nothing behind.
         executor.ensure_thread(&mut queues)?;
         let Some(command) = self.command(&mut queues, stream, prepared)? else { return Ok(()) };
-        if queues.submit(self.owner, stream, command)? {
+        let records = self.launch_records(&mut queues, stream, &events)?;
+        let mut is_first = queues.submit(self.owner, stream, command)?;
+        for record in records {
+            is_first |= queues.submit(self.owner, stream, record)?;
+        }
+        if is_first {
             executor.wake(&mut queues);
         }
         Ok(())

@@ -31,7 +31,7 @@ impl Function {
             .map(|param| ParamDescription { offset_bytes: param.offset_bytes, size_bytes: param.size_bytes });
         let attributes = kernel.attributes();
         let dynamic_max = device.shared_bytes_per_block_max.saturating_sub(attributes.shared_bytes);
-        let description = FunctionDescription {
+        let mut description = FunctionDescription {
             name: kernel.name().to_owned(),
             params: params.collect(),
             threads_per_block_max: attributes.threads_per_block_max.min(device.threads_per_block_max),
@@ -40,7 +40,9 @@ impl Function {
             local_bytes: attributes.local_bytes,
             registers: attributes.registers,
             dynamic_shared_bytes_max: dynamic_max,
+            attributes: Vec::new(),
         };
+        description.attributes = attribute_values(&description, device);
         Self { kernel, description, dynamic_shared_bytes_max: AtomicU32::new(dynamic_max) }
     }
 
@@ -165,6 +167,28 @@ impl Function {
         let text = format!("cooperative launch of {name}: {blocks} blocks, {most} can be resident");
         Err(DeviceError::new(Status::ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, text))
     }
+}
+
+/// All attributes by their numbers (`CU_FUNC_ATTRIBUTE_*`). The card has no clusters, so theirs are 0.
+fn attribute_values(function: &FunctionDescription, device: &DeviceDescription) -> Vec<i32> {
+    let version = device.compute_major * 10 + device.compute_minor;
+    let figures = [
+        function.threads_per_block_max,
+        function.shared_bytes,
+        function.constant_bytes,
+        function.local_bytes,
+        function.registers,
+        version,
+        version,
+        0,
+        function.dynamic_shared_bytes_max,
+    ];
+    let mut values: Vec<i32> =
+        figures.into_iter().map(|figure| i32::try_from(figure).unwrap_or(i32::MAX)).collect();
+    // The carveout is the device's choice.
+    values.push(-1);
+    values.extend([0; 6]);
+    values
 }
 
 fn check_range(name: &str, what: &str, given: u32, most: u32) -> Result<(), DeviceError> {

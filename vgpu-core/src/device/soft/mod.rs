@@ -5,6 +5,8 @@
 //! ([`memory`]).
 
 mod arena;
+mod attribute;
+mod attributes;
 mod card;
 mod config;
 mod context;

@@ -159,7 +159,8 @@ impl Context for MockContext {
                 self.0.marks.lock().push((mark, value));
                 return Ok(());
             }
-            Work::Launch(launch) => format!("launch {:?}", launch.grid),
+            Work::Launch(launch) if launch.attributes.is_empty() => format!("launch {:?}", launch.grid),
+            Work::Launch(launch) => format!("launch {:?} with {:?}", launch.grid, launch.attributes),
             Work::Copy { bytes, .. } => format!("copy {bytes}"),
             Work::Memset { count, .. } => format!("memset {count}"),
             Work::Record(event) => format!("record {}", event.0),

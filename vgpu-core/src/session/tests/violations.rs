@@ -111,7 +111,7 @@ fn reserved_bits() {
     flags.send_bytes(&raw(Op::Memset, |header| header.flags = 1.into()));
     ends(flags, Violation::ReservedBits);
     let mut launch = guest();
-    let body = body::LaunchKernel { attribute_bytes: 8.into(), ..Default::default() };
+    let body = body::LaunchKernel { flags: 2.into(), ..Default::default() };
     launch.send(LEGACY.raw(), None, &body, &[]);
     ends(launch, Violation::ReservedBits);
     let mut stream = guest();

@@ -7,6 +7,7 @@ pub const FUNCTIONS: &[&str] = &[
     "cuCtxCreate_v4",
     "cuCtxDestroy_v2",
     "cuCtxGetLimit",
+    "cuCtxGetStreamPriorityRange",
     "cuCtxSetCurrent",
     "cuCtxSetLimit",
     "cuDeviceGet",

@@ -38,6 +38,10 @@ impl Event {
         Ok(Self { raw, handle: Arc::clone(handle) })
     }
 
+    pub(super) fn raw(&self) -> sys::CUevent {
+        self.raw
+    }
+
     pub(in crate::device::cuda) fn record(&self, stream: &Stream) -> Result<(), DeviceError> {
         stream.handle().bind()?;
         // SAFETY: event and stream live as long as their owners.

@@ -1,6 +1,6 @@
 //! Kernels.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 use std::fmt;
 use std::ptr;
 use std::sync::Arc;
@@ -9,33 +9,32 @@ use cudarc::driver::sys;
 use vgpu_proto::Status;
 
 use super::error::check;
+use super::handle::Handle;
 use super::module::Module;
-use super::stream::Stream;
 use crate::device::DeviceError;
 
-/// `CU_LAUNCH_PARAM_END`, `CU_LAUNCH_PARAM_BUFFER_POINTER` and `CU_LAUNCH_PARAM_BUFFER_SIZE`.
-const PARAM_END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
-const PARAM_BUFFER: usize = sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT as usize;
-const PARAM_SIZE: usize = sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT as usize;
-
-/// An attribute that can be asked for (`CU_FUNC_ATTRIBUTE_*`).
-#[derive(Clone, Copy, Debug)]
-pub(in crate::device::cuda) enum Attribute {
-    ThreadsPerBlock,
-    SharedBytes,
-    ConstantBytes,
-    LocalBytes,
-    Registers,
-    DynamicSharedBytes,
-}
-
-/// Blocks, threads of a block, and its dynamic shared memory in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::device::cuda) struct Dimensions {
-    pub(in crate::device::cuda) grid: [u32; 3],
-    pub(in crate::device::cuda) block: [u32; 3],
-    pub(in crate::device::cuda) shared_bytes: u32,
-}
+/// Every attribute of a kernel (`CU_FUNC_ATTRIBUTE_*`), by its number.
+const ATTRIBUTES: [sys::CUfunction_attribute; 16] = {
+    use sys::CUfunction_attribute_enum as A;
+    [
+        A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
+        A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES,
+        A::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES,
+        A::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
+        A::CU_FUNC_ATTRIBUTE_NUM_REGS,
+        A::CU_FUNC_ATTRIBUTE_PTX_VERSION,
+        A::CU_FUNC_ATTRIBUTE_BINARY_VERSION,
+        A::CU_FUNC_ATTRIBUTE_CACHE_MODE_CA,
+        A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+        A::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+        A::CU_FUNC_ATTRIBUTE_CLUSTER_SIZE_MUST_BE_SET,
+        A::CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH,
+        A::CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT,
+        A::CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH,
+        A::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED,
+        A::CU_FUNC_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE,
+    ]
+};
 
 /// A kernel of the driver.
 pub(in crate::device::cuda) struct Function {
@@ -74,35 +73,24 @@ impl Function {
         Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
     }
 
-    pub(in crate::device::cuda) fn attribute(&self, attribute: Attribute) -> Result<u32, DeviceError> {
-        use sys::CUfunction_attribute_enum as A;
+    /// All its attributes, by their numbers. Each costs the driver a look into its own memory.
+    pub(in crate::device::cuda) fn attributes(&self) -> Result<Vec<i32>, DeviceError> {
         self.module.handle().bind()?;
-        let attribute = match attribute {
-            Attribute::ThreadsPerBlock => A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
-            Attribute::SharedBytes => A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES,
-            Attribute::ConstantBytes => A::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES,
-            Attribute::LocalBytes => A::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
-            Attribute::Registers => A::CU_FUNC_ATTRIBUTE_NUM_REGS,
-            Attribute::DynamicSharedBytes => A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+        let value = |attribute| {
+            let mut value = 0;
+            // SAFETY: `value` is a place for a number; the function lives as long as its module.
+            let result = unsafe { sys::cuFuncGetAttribute(&raw mut value, attribute, self.raw) };
+            check(result, "cuFuncGetAttribute").map(|()| value)
         };
-        let mut value = 0;
-        // SAFETY: `value` is a place for a number; the function lives as long as its module.
-        let result = unsafe { sys::cuFuncGetAttribute(&raw mut value, attribute, self.raw) };
-        check(result, "cuFuncGetAttribute")?;
-        Ok(value.max(0).unsigned_abs())
+        ATTRIBUTES.into_iter().map(value).collect()
     }
 
-    /// Sets how much dynamic shared memory a launch may ask for, in bytes.
-    pub(in crate::device::cuda) fn set_dynamic_shared_bytes(&self, bytes: i32) -> Result<(), DeviceError> {
-        self.set(sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes)
-    }
-
-    /// Sets the share of shared memory in the cache, in per cent, -1 for the driver's choice.
-    pub(in crate::device::cuda) fn set_carveout(&self, percent: i32) -> Result<(), DeviceError> {
-        self.set(sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, percent)
-    }
-
-    fn set(&self, attribute: sys::CUfunction_attribute, value: i32) -> Result<(), DeviceError> {
+    /// Sets the attribute of that number.
+    pub(in crate::device::cuda) fn set_attribute(&self, number: u32, value: i32) -> Result<(), DeviceError> {
+        let attribute = usize::try_from(number).ok().and_then(|at| ATTRIBUTES.get(at).copied());
+        let attribute = attribute.ok_or_else(|| {
+            DeviceError::new(Status::ERROR_INVALID_VALUE, format!("there is no function attribute {number}"))
+        })?;
         self.module.handle().bind()?;
         // SAFETY: the function lives as long as its module.
         let result = unsafe { sys::cuFuncSetAttribute(self.raw, attribute, value) };
@@ -123,73 +111,12 @@ impl Function {
         }
     }
 
-    /// Launches it.
-    ///
-    /// # Safety
-    /// `params` is as long as the kernel's parameter block. What the kernel does with memory is confined by its context.
-    pub(in crate::device::cuda) unsafe fn launch(
-        &self,
-        stream: &Stream,
-        dimensions: Dimensions,
-        cooperative: bool,
-        params: &[u8],
-    ) -> Result<(), DeviceError> {
-        stream.handle().bind()?;
-        let mut size = params.len();
-        let mut extra: [*mut c_void; 5] = [
-            ptr::without_provenance_mut(PARAM_BUFFER),
-            params.as_ptr().cast_mut().cast::<c_void>(),
-            ptr::without_provenance_mut(PARAM_SIZE),
-            (&raw mut size).cast::<c_void>(),
-            ptr::without_provenance_mut(PARAM_END),
-        ];
-        let extra = if params.is_empty() { ptr::null_mut() } else { extra.as_mut_ptr() };
-        if cooperative {
-            let mut attribute = cooperative_attribute();
-            let config = launch_config(stream, dimensions, &mut attribute);
-            // SAFETY: `config`, its attribute, the list and the parameters live through the call, which copies them.
-            let result =
-                unsafe { sys::cuLaunchKernelEx(&raw const config, self.raw, ptr::null_mut(), extra) };
-            return check(result, "cuLaunchKernelEx");
-        }
-        let Dimensions { grid: [gx, gy, gz], block: [bx, by, bz], shared_bytes } = dimensions;
-        let to = stream.raw();
-        // SAFETY: the list and the parameters live through the call, which copies them; the caller checked their length.
-        let result = unsafe {
-            sys::cuLaunchKernel(self.raw, gx, gy, gz, bx, by, bz, shared_bytes, to, ptr::null_mut(), extra)
-        };
-        check(result, "cuLaunchKernel")
+    pub(super) fn raw(&self) -> sys::CUfunction {
+        self.raw
     }
-}
 
-fn cooperative_attribute() -> sys::CUlaunchAttribute {
-    // The rest of the value stays zero, as the driver asks of what it does not know yet.
-    let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
-    value.cooperative = 1;
-    sys::CUlaunchAttribute {
-        id: sys::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
-        pad: [0; 4],
-        value,
-    }
-}
-
-fn launch_config(
-    stream: &Stream,
-    dimensions: Dimensions,
-    attribute: &mut sys::CUlaunchAttribute,
-) -> sys::CUlaunchConfig {
-    let Dimensions { grid, block, shared_bytes } = dimensions;
-    sys::CUlaunchConfig {
-        gridDimX: grid[0],
-        gridDimY: grid[1],
-        gridDimZ: grid[2],
-        blockDimX: block[0],
-        blockDimY: block[1],
-        blockDimZ: block[2],
-        sharedMemBytes: shared_bytes,
-        hStream: stream.raw(),
-        attrs: attribute,
-        numAttrs: 1,
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        self.module.handle()
     }
 }
 

@@ -59,6 +59,16 @@ impl Handle {
         Ok(())
     }
 
+    /// The most urgent priority of a stream, 0 or below.
+    pub(in crate::device::cuda) fn stream_priority_greatest(&self) -> Result<i32, DeviceError> {
+        self.bind()?;
+        let (mut least, mut greatest) = (0, 0);
+        // SAFETY: there are places for both answers.
+        let result = unsafe { sys::cuCtxGetStreamPriorityRange(&raw mut least, &raw mut greatest) };
+        check(result, "cuCtxGetStreamPriorityRange")?;
+        Ok(greatest.min(0))
+    }
+
     /// The limit of a thread's call stack, in bytes.
     pub(in crate::device::cuda) fn stack_bytes(&self) -> Result<usize, DeviceError> {
         self.bind()?;

@@ -47,6 +47,19 @@ impl Driver {
     }
 }
 
+/// `cuDeviceGetAttribute` with plain numbers: the binding's enums hold the attributes of one CUDA version only, and a
+/// driver may know more.
+pub(super) type GetAttribute = unsafe extern "C" fn(*mut i32, u32, i32) -> u32;
+
+/// Finds [`GetAttribute`].
+pub(super) fn get_attribute(_driver: Driver) -> Option<GetAttribute> {
+    // SAFETY: the library was found, and its constructors ran then.
+    let library = unsafe { sys::culib() };
+    // SAFETY: the function of that name takes a place for a number, an enum of 32 bits and a device, and answers an enum
+    // of 32 bits (cuda.h).
+    unsafe { library.get::<GetAttribute>("cuDeviceGetAttribute") }.ok().map(|found| *found)
+}
+
 /// Whether the library has a symbol. Asked only once the library was found, so that `culib` does not panic.
 fn exports(name: &str) -> bool {
     // SAFETY: the library was found, and its constructors ran then.

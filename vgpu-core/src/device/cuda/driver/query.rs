@@ -4,9 +4,10 @@ use std::ffi::{CStr, c_char};
 
 use cudarc::driver::sys;
 use vgpu_proto::handshake::DeviceDescription;
+use vgpu_proto::limits::DEVICE_ATTRIBUTES_MAX;
 
 use super::error::{CudaError, check};
-use super::load::Driver;
+use super::load::{Driver, get_attribute};
 use crate::device::DeviceError;
 
 /// Longest name of a GPU, in bytes, with its final zero. The longest in use have some 50.
@@ -77,6 +78,26 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
     Ok(uuid.bytes.map(|byte| byte as u8))
 }
 
+/// All attributes by their numbers, up to the last that the driver knows.
+fn attributes(driver: Driver, device: sys::CUdevice) -> Result<Vec<i32>, CudaError> {
+    let missing = || CudaError::MissingSymbol { name: "cuDeviceGetAttribute" };
+    let get = get_attribute(driver).ok_or_else(missing)?;
+    let mut values = vec![0];
+    let mut known = 1;
+    for number in 1..DEVICE_ATTRIBUTES_MAX {
+        let mut value = 0;
+        // SAFETY: `value` is a place for a number; the driver refuses attributes that it does not know.
+        let result = unsafe { get(&raw mut value, number as u32, device) };
+        let is_known = result == sys::CUresult::CUDA_SUCCESS as u32;
+        values.push(if is_known { value } else { 0 });
+        if is_known {
+            known = values.len();
+        }
+    }
+    values.truncate(known);
+    Ok(values)
+}
+
 /// What the GPU is, from the driver's attributes of the same names.
 pub(in crate::device::cuda) fn describe(
     driver: Driver,
@@ -115,5 +136,8 @@ pub(in crate::device::cuda) fn describe(
         shared_bytes_per_multiprocessor: get(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)?,
         registers_per_block_max: get(A::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK)?,
         constant_bytes: get(A::CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY)?,
+        // Only a context tells it.
+        stream_priority_greatest: 0,
+        attributes: attributes(driver, device)?,
     })
 }

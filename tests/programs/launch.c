@@ -1,0 +1,229 @@
+// What libraries ask of a card and of kernels, and how they launch. Argument: saxpy.ptx.
+#include "check.h"
+#include <stdint.h>
+
+enum {
+    INVALID_VALUE = 1,
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    PEER_ACCESS_UNSUPPORTED = 217,
+    UNSUPPORTED_EXEC_AFFINITY = 224,
+    INVALID_HANDLE = 400,
+    PEER_ACCESS_NOT_ENABLED = 705,
+    NOT_SUPPORTED = 801
+};
+
+// CUlaunchAttributeID
+enum { WINDOW = 1, COOPERATIVE, POLICY, CLUSTER, SCHEDULING, PROGRAMMATIC, EVENT, PRIORITY, DOMAIN_MAP, DOMAIN,
+       PREFERRED_CLUSTER, COMPLETION, UPDATABLE, CARVEOUT };
+
+typedef uint64_t handle;
+
+struct attribute {
+    uint32_t which, padding;
+    union {
+        uint32_t words[16];
+        int32_t number;
+        struct {
+            handle event;
+            int flags;
+        } event;
+        struct {
+            handle base;
+            size_t bytes;
+            float ratio;
+            int hit, miss;
+        } window;
+    } value;
+};
+
+struct config {
+    unsigned grid[3], block[3], shared_bytes;
+    handle stream;
+    const struct attribute *attributes;
+    unsigned count;
+};
+
+static void *lib;
+
+static void devices(void) {
+    FIND(int, cuDeviceGetAttribute, int *, int, int)
+    FIND(int, cuDeviceGetP2PAttribute, int *, int, int, int)
+    FIND(int, cuDeviceGetExecAffinitySupport, int *, int, int)
+    FIND(int, cuDeviceGetProperties, int *, int)
+    FIND(int, cuCtxGetStreamPriorityRange, int *, int *)
+    FIND(int, cuCtxSetFlags, unsigned)
+    FIND(int, cuCtxGetFlags, unsigned *)
+    FIND(int, cuCtxGetExecAffinity, void *, int)
+    FIND(int, cuCtxEnablePeerAccess, handle, unsigned)
+    FIND(int, cuCtxDisablePeerAccess, handle)
+    FIND(int, cuCtxGetCurrent, handle *)
+    int value, least, greatest, properties[16];
+    // Each attribute has a value, and there are no others.
+    for (int number = 1; number <= 147; number++) {
+        OK(cuDeviceGetAttribute(&value, number, 0));
+    }
+    EXPECT(INVALID_VALUE, cuDeviceGetAttribute(&value, 0, 0));
+    EXPECT(INVALID_VALUE, cuDeviceGetAttribute(&value, 148, 0));
+    OK(cuDeviceGetAttribute(&value, 10, 0));
+    HOLDS(value == 32);
+    // Pageable access, concurrent managed access, IPC events: not through vgpu, whatever the card can.
+    int absent[] = {88, 89, 125};
+    for (int at = 0; at < 3; at++) {
+        OK(cuDeviceGetAttribute(&value, absent[at], 0));
+        HOLDS(value == 0);
+    }
+    OK(cuDeviceGetProperties(properties, 0));
+    OK(cuDeviceGetAttribute(&value, 1, 0));
+    HOLDS(properties[0] == value && properties[9] == 32);
+    EXPECT(INVALID_DEVICE, cuDeviceGetP2PAttribute(&value, 1, 0, 0));
+    EXPECT(INVALID_VALUE, cuDeviceGetP2PAttribute(&value, 77, 0, 0));
+    OK(cuDeviceGetExecAffinitySupport(&value, 0, 0));
+    HOLDS(value == 0);
+    OK(cuCtxGetStreamPriorityRange(&least, &greatest));
+    HOLDS(least == 0 && greatest < 0);
+    unsigned flags;
+    OK(cuCtxSetFlags(4));
+    OK(cuCtxGetFlags(&flags));
+    HOLDS(flags == 4);
+    EXPECT(INVALID_VALUE, cuCtxSetFlags(1u << 20));
+    OK(cuCtxSetFlags(0));
+    handle current;
+    OK(cuCtxGetCurrent(&current));
+    EXPECT(UNSUPPORTED_EXEC_AFFINITY, cuCtxGetExecAffinity(properties, 0));
+    EXPECT(INVALID_CONTEXT, cuCtxEnablePeerAccess(current, 0));
+    EXPECT(PEER_ACCESS_NOT_ENABLED, cuCtxDisablePeerAccess(current));
+}
+
+static void launches(handle kernel) {
+    FIND(int, cuLaunchKernelEx, const struct config *, handle, void **, void **)
+    FIND(int, cuStreamCreate, handle *, unsigned)
+    FIND(int, cuStreamSynchronize, handle)
+    FIND(int, cuEventCreate, handle *, unsigned)
+    FIND(int, cuEventSynchronize, handle)
+    FIND(int, cuEventDestroy_v2, handle)
+    FIND(int, cuMemAlloc_v2, handle *, size_t)
+    FIND(int, cuMemsetD32_v2, handle, unsigned, size_t)
+    FIND(int, cuMemcpyDtoH_v2, void *, handle, size_t)
+    handle stream, event, timed, x, y;
+    OK(cuStreamCreate(&stream, 0));
+    OK(cuEventCreate(&event, 2));
+    OK(cuEventCreate(&timed, 0));
+    OK(cuMemAlloc_v2(&x, 256));
+    OK(cuMemAlloc_v2(&y, 256));
+    OK(cuMemsetD32_v2(x, 0x3f800000, 64));
+    OK(cuMemsetD32_v2(y, 0, 64));
+    float a = 1;
+    int n = 64;
+    void *params[] = {&a, &x, &y, &n};
+    struct attribute attributes[6] = {{0}};
+    struct config config = {{1, 1, 1}, {64, 1, 1}, 0, stream, attributes, 0};
+
+    // Attributes that each device takes, each alone and then together: y grows by one for each launch.
+    attributes[0].which = PROGRAMMATIC;
+    attributes[0].value.number = 1;
+    attributes[1].which = PRIORITY;
+    attributes[1].value.number = -1;
+    attributes[2].which = CARVEOUT;
+    attributes[2].value.number = 50;
+    attributes[3].which = COMPLETION;
+    attributes[3].value.event.event = event;
+    attributes[4].which = WINDOW;
+    attributes[4].value.window.miss = 1;
+    config.count = 5;
+    for (int launch = 0; launch < 10; launch++) {
+        OK(cuLaunchKernelEx(&config, kernel, params, NULL));
+    }
+    OK(cuEventSynchronize(event));
+    float sums[64];
+    OK(cuMemcpyDtoH_v2(sums, y, sizeof sums));
+    HOLDS(sums[0] == 10 && sums[63] == 10);
+
+    // What is refused, and that the next launch works.
+    config.count = 1;
+    attributes[0].which = COMPLETION;
+    attributes[0].value.event.event = event + 1;
+    EXPECT(INVALID_HANDLE, cuLaunchKernelEx(&config, kernel, params, NULL));
+    attributes[0].which = POLICY;
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, params, NULL));
+    attributes[0].which = SCHEDULING;
+    attributes[0].value.number = 9;
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, params, NULL));
+    attributes[0].which = 999;
+    EXPECT(NOT_SUPPORTED, cuLaunchKernelEx(&config, kernel, params, NULL));
+    config.count = 1000;
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, params, NULL));
+    config.count = 0;
+    config.block[0] = 2048;
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, params, NULL));
+    config.block[0] = 64;
+    config.grid[1] = 0;
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, params, NULL));
+    config.grid[1] = 1;
+    // The block of parameters by itself, with its size.
+    struct {
+        float a;
+        handle x, y;
+        int n;
+    } block = {a, x, y, n};
+    size_t bytes = sizeof block;
+    void *extra[] = {(void *)1, &block, (void *)2, &bytes, NULL};
+    OK(cuLaunchKernelEx(&config, kernel, NULL, extra));
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, params, extra));
+    bytes = 4;
+    EXPECT(INVALID_VALUE, cuLaunchKernelEx(&config, kernel, NULL, extra));
+    OK(cuStreamSynchronize(stream));
+    OK(cuMemcpyDtoH_v2(sums, y, sizeof sums));
+    HOLDS(sums[0] == 11);
+    OK(cuEventDestroy_v2(event));
+    OK(cuEventDestroy_v2(timed));
+}
+
+static void stream_attributes(void) {
+    FIND(int, cuStreamCreateWithPriority, handle *, unsigned, int)
+    FIND(int, cuStreamGetAttribute, handle, unsigned, void *)
+    FIND(int, cuStreamSetAttribute, handle, unsigned, const void *)
+    FIND(int, cuStreamCopyAttributes, handle, handle)
+    handle first, second;
+    uint32_t value[16] = {0};
+    OK(cuStreamCreateWithPriority(&first, 1, -2));
+    OK(cuStreamCreateWithPriority(&second, 1, 0));
+    OK(cuStreamGetAttribute(first, PRIORITY, value));
+    HOLDS((int)value[0] == -2);
+    OK(cuStreamGetAttribute(first, DOMAIN_MAP, value));
+    HOLDS(value[0] == 0x100);
+    value[0] = 1;
+    OK(cuStreamSetAttribute(first, DOMAIN, value));
+    value[0] = 2;
+    EXPECT(INVALID_VALUE, cuStreamSetAttribute(first, DOMAIN, value));
+    EXPECT(INVALID_VALUE, cuStreamSetAttribute(first, CLUSTER, value));
+    EXPECT(INVALID_VALUE, cuStreamGetAttribute(first, CLUSTER, value));
+    OK(cuStreamSetAttribute(first, POLICY, value));
+    OK(cuStreamCopyAttributes(second, first));
+    OK(cuStreamGetAttribute(second, DOMAIN, value));
+    HOLDS(value[0] == 1);
+    OK(cuStreamGetAttribute(second, POLICY, value));
+    HOLDS(value[0] == 2);
+    EXPECT(INVALID_HANDLE, cuStreamGetAttribute(first + 8, POLICY, value));
+}
+
+int main(int argc, char **argv) {
+    HOLDS(argc == 2);
+    lib = open_library("libcuda.so.1");
+    FIND(int, cuInit, unsigned)
+    FIND(int, cuDevicePrimaryCtxRetain, handle *, int)
+    FIND(int, cuCtxSetCurrent, handle)
+    FIND(int, cuModuleLoadData, handle *, const void *)
+    FIND(int, cuModuleGetFunction, handle *, handle, const char *)
+    OK(cuInit(0));
+    handle primary, module, saxpy;
+    OK(cuDevicePrimaryCtxRetain(&primary, 0));
+    OK(cuCtxSetCurrent(primary));
+    OK(cuModuleLoadData(&module, read_file(argv[1])));
+    OK(cuModuleGetFunction(&saxpy, module, "saxpy"));
+    devices();
+    launches(saxpy);
+    stream_attributes();
+    puts("ok");
+    return 0;
+}

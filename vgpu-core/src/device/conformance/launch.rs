@@ -1,0 +1,87 @@
+//! Launch attributes.
+
+use vgpu_proto::attribute::AccessPolicyWindow;
+use vgpu_proto::{LaunchAttribute, Status};
+
+use super::rig::{Param, Rig, TINY, launch_config};
+use super::{Make, case_list};
+use crate::device::{EventKey, LaunchConfig, Work};
+
+case_list!(
+    attributes_that_advise_change_no_result,
+    a_launch_records_its_events,
+    clusters_are_there_from_compute_capability_9,
+    launches_that_name_no_event_are_refused,
+);
+
+/// Compute capability, major, from which on cards have clusters (CUDA C++ Programming Guide, "Thread Block Clusters").
+const CLUSTERS_SINCE: u32 = 9;
+
+fn attributes_that_advise_change_no_result(make: &Make) {
+    let rig = Rig::new(make);
+    let increment = rig.kernel(TINY, "increment");
+    let (word, stream) = (rig.alloc(4), rig.stream());
+    let attributes = vec![
+        LaunchAttribute::ProgrammaticStreamSerialization(true),
+        LaunchAttribute::Priority(-1),
+        LaunchAttribute::PreferredSharedMemoryCarveout(50),
+        LaunchAttribute::MemSyncDomain(0),
+    ];
+    for _ in 0..1_000 {
+        rig.make_room(stream);
+        let config = launch_config(increment, 1, 1, &[Param::Address(word)]);
+        rig.submit(stream, Work::Launch(LaunchConfig { attributes: attributes.clone(), ..config }));
+    }
+    rig.wait(stream);
+    assert_eq!(rig.word(word), 1_000, "kernels that do not ask to overlap do not");
+}
+
+fn a_launch_records_its_events(make: &Make) {
+    let rig = Rig::new(make);
+    let fill = rig.kernel(TINY, "fill");
+    let word = rig.alloc(4);
+    let event = rig.context.event_create(false).expect("an event");
+    let params = [Param::Address(word), Param::Word(7), Param::Word(1)];
+    let attributes = vec![LaunchAttribute::LaunchCompletionEvent { event, flags: 0 }];
+    let config = LaunchConfig { attributes, ..launch_config(fill, 1, 1, &params) };
+    let stream = rig.stream();
+    rig.submit(stream, Work::Launch(config));
+    rig.context.event_synchronize(event).expect("it comes");
+    // The event tells that the kernel has started, so its result is waited for.
+    rig.wait(stream);
+    assert_eq!(rig.word(word), 7);
+}
+
+fn clusters_are_there_from_compute_capability_9(make: &Make) {
+    let rig = Rig::new(make);
+    let empty = rig.kernel(TINY, "empty");
+    let launch = |size| {
+        let attributes = vec![LaunchAttribute::ClusterDimension(size)];
+        Work::Launch(LaunchConfig { attributes, ..launch_config(empty, 4, 32, &[]) })
+    };
+    if rig.device.description().compute_major >= CLUSTERS_SINCE {
+        rig.submit(rig.stream(), launch([2, 1, 1]));
+        rig.synchronize();
+    } else {
+        assert_eq!(rig.refused(rig.stream(), launch([2, 1, 1])), Status::ERROR_NOT_SUPPORTED);
+    }
+}
+
+fn launches_that_name_no_event_are_refused(make: &Make) {
+    let rig = Rig::new(make);
+    let empty = rig.kernel(TINY, "empty");
+    let refused = |attribute| {
+        let attributes = vec![attribute];
+        rig.refused(
+            rig.stream(),
+            Work::Launch(LaunchConfig { attributes, ..launch_config(empty, 1, 1, &[]) }),
+        )
+    };
+    let event = EventKey(u64::MAX);
+    let attribute = LaunchAttribute::LaunchCompletionEvent { event, flags: 0 };
+    assert_eq!(refused(attribute), Status::ERROR_INVALID_HANDLE);
+    let window = AccessPolicyWindow { base: 8, bytes: 64, hit_ratio_bits: 0, hit: 0, miss: 0 };
+    assert!(!refused(LaunchAttribute::AccessPolicyWindow(window)).is_success(), "no memory lies there");
+    rig.submit(rig.stream(), Work::Launch(launch_config(empty, 1, 1, &[])));
+    rig.synchronize();
+}
