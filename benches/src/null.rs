@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_core::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, ModuleKey, StreamKey,
-    Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, MemoryAccess, MemoryKey,
+    ModuleKey, StreamKey, VirtualMemory, Work,
 };
 use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
 use vgpu_proto::control::{FunctionDescription, ParamDescription};
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_window::Region;
+use vgpu_window::{Region, Reservation};
 
 /// Parameter bytes of the null device's only kernel: three addresses and a count, as a vector addition has.
 pub const PARAMS_BYTES: u32 = 28;
@@ -43,6 +43,10 @@ impl Device for NullDevice {
         &self.description
     }
 
+    fn arena_set(&self, _arena: &Arc<Reservation>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn context_create(
         &self,
         _flags: u32,
@@ -56,6 +60,39 @@ impl Device for NullDevice {
     }
 
     fn host_region_remove(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+impl VirtualMemory for NullDevice {
+    fn address_reserve(&self, _address: u64, _bytes: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn address_free(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn memory_create(&self, _bytes: u64) -> Result<MemoryKey, DeviceError> {
+        Ok(MemoryKey(0))
+    }
+
+    fn memory_release(&self, _memory: MemoryKey) {}
+
+    fn memory_map(&self, _address: u64, _memory: MemoryKey) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn memory_unmap(&self, _address: u64, _bytes: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn memory_set_access(
+        &self,
+        _address: u64,
+        _bytes: u64,
+        _access: MemoryAccess,
+    ) -> Result<(), DeviceError> {
         Ok(())
     }
 }
@@ -109,6 +146,14 @@ impl Context for NullContext {
 
     fn event_elapsed_ns(&self, _start: EventKey, _end: EventKey) -> Result<i64, DeviceError> {
         Ok(0)
+    }
+
+    fn memory_cost(&self, bytes: u64) -> Option<u64> {
+        Some(bytes)
+    }
+
+    fn memory_taken(&self) -> u64 {
+        0
     }
 
     fn memory_alloc(&self, _bytes: u64) -> Result<u64, DeviceError> {

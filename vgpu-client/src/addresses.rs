@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use vgpu_proto::limits::HEAP_RANGE_BYTES;
 use vgpu_window::Reservation;
 
 use crate::errors::{HostFault, Misuse};
+use crate::foreign::Foreign;
 use crate::heap::PinnedAllocation;
 
 /// What lies at an address.
@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Device,
     /// A variable of a module.
     Global,
+    /// Device memory that the program has mapped, and whether it may be accessed.
+    Mapped(bool),
     /// Pinned memory. The map does not keep it alive.
     Pinned(std::sync::Weak<PinnedAllocation>),
 }
@@ -33,33 +35,48 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct AddressMap {
     spans: RwLock<BTreeMap<u64, Span>>,
-    /// Held so that nothing of this process lands where device pointers of the software GPU point.
-    _arena: Reservation,
-    /// Base of the pinned heap, [`HEAP_RANGE_BYTES`] long.
-    heap_base: u64,
+    /// Held so that nothing of this process lands where device pointers point.
+    arena: Reservation,
+    foreign: Foreign,
 }
 
 impl AddressMap {
-    pub(crate) fn new(arena: Reservation, heap_base: u64) -> Self {
-        Self { spans: RwLock::default(), _arena: arena, heap_base }
+    pub(crate) fn new(arena: Reservation) -> Self {
+        Self { spans: RwLock::default(), arena, foreign: Foreign::default() }
+    }
+
+    /// Whether device memory may lie at `address`, be there some or not: no memory of this process does.
+    pub(crate) fn is_in_arena(&self, address: u64) -> bool {
+        address.wrapping_sub(self.arena.base()) < self.arena.len()
+    }
+
+    fn is_all_in_arena(&self, base: u64, bytes: u64) -> bool {
+        let offset = base.wrapping_sub(self.arena.base());
+        offset < self.arena.len() && bytes <= self.arena.len() - offset
     }
 
     /// Adds device memory that the host answered.
     ///
-    /// A real GPU's driver chooses its addresses, so they may lie outside the arena, and memory of this process may have
-    /// the same ones. That confuses nobody: this client never reads or writes through a device pointer, and what a pointer
-    /// means follows from its type and from this map, never from what is mapped there. Only the pinned heap has addresses
-    /// that mean memory of both sides, so device memory must not lie in it.
-    ///
     /// # Errors
-    /// [`HostFault::Address`] where it lies in the pinned heap or overlaps what is known.
+    /// [`HostFault::Address`] where it lies outside the arena or overlaps what is known.
     pub(crate) fn add_device(&self, base: u64, bytes: u64) -> Result<(), HostFault> {
-        let fault = HostFault::Address { address: base, bytes };
-        let end = base.checked_add(bytes).ok_or(fault.clone())?;
-        if base == 0 || (base < self.heap_base + HEAP_RANGE_BYTES && end > self.heap_base) {
-            return Err(fault);
+        if !self.is_all_in_arena(base, bytes) {
+            return Err(HostFault::Address { address: base, bytes });
         }
         self.add(Span { base, bytes, kind: Kind::Device })
+    }
+
+    /// Adds a variable of a module. A GPU's driver chooses its address; outside the arena its pages are held from now on.
+    ///
+    /// # Errors
+    /// [`HostFault::AddressTaken`] where memory of this process lies there; [`HostFault::Address`] where none can lie, or
+    /// it overlaps what is known.
+    pub(crate) fn add_global(&self, base: u64, bytes: u64) -> Result<(), HostFault> {
+        self.add(Span { base, bytes, kind: Kind::Global })?;
+        if self.is_all_in_arena(base, bytes) {
+            return Ok(());
+        }
+        self.foreign.hold(base, bytes).inspect_err(|_| self.remove(base))
     }
 
     /// Adds a range that does not overlap what is known.
@@ -75,9 +92,19 @@ impl AddressMap {
         Ok(())
     }
 
+    /// Says whether the mapping that begins at `base` may be accessed.
+    pub(crate) fn open(&self, base: u64, open: bool) {
+        if let Some(span) = self.spans.write().get_mut(&base) {
+            span.kind = Kind::Mapped(open);
+        }
+    }
+
     /// Forgets the range that begins at `base`.
     pub(crate) fn remove(&self, base: u64) {
-        self.spans.write().remove(&base);
+        let removed = self.spans.write().remove(&base);
+        if removed.is_some_and(|span| matches!(span.kind, Kind::Global)) {
+            self.foreign.release(base);
+        }
     }
 
     /// The range that holds `address`.
@@ -87,21 +114,46 @@ impl AddressMap {
         (address - span.base < span.bytes).then(|| span.clone())
     }
 
-    /// The pinned allocation that holds the `bytes` bytes at `address`, or `None` where device memory does.
+    /// The pinned allocation that holds the `bytes` bytes at `address`, or `None` where device memory does. Mappings that
+    /// follow one another without a gap are one array.
     ///
     /// # Errors
-    /// [`Misuse::UnknownPointer`] where no single range holds them.
+    /// [`Misuse::UnknownPointer`] where nothing holds them all.
     pub(crate) fn locate(&self, address: u64, bytes: u64) -> Result<Option<Arc<PinnedAllocation>>, Misuse> {
         let spans = self.spans.read();
         let unknown = Misuse::UnknownPointer { address, bytes };
         let Some((_, span)) = spans.range(..=address).next_back() else { return Err(unknown) };
         let offset = address - span.base;
+        if matches!(span.kind, Kind::Mapped(_)) {
+            return if is_open(&spans, span, address, bytes) { Ok(None) } else { Err(unknown) };
+        }
         if bytes > span.bytes || offset > span.bytes - bytes {
             return Err(unknown);
         }
         match &span.kind {
-            Kind::Device | Kind::Global => Ok(None),
+            Kind::Device | Kind::Global | Kind::Mapped(_) => Ok(None),
             Kind::Pinned(allocation) => allocation.upgrade().map(Some).ok_or(unknown),
+        }
+    }
+}
+
+/// Whether `bytes` bytes at `address` lie in `first` and the mappings right behind it, all of them open.
+fn is_open(spans: &BTreeMap<u64, Span>, first: &Span, address: u64, bytes: u64) -> bool {
+    let Some(end) = address.checked_add(bytes) else { return false };
+    let mut span = first;
+    let mut at = address;
+    loop {
+        let span_end = span.base + span.bytes;
+        if at >= span_end || !matches!(span.kind, Kind::Mapped(true)) {
+            return false;
+        }
+        if end <= span_end {
+            return true;
+        }
+        at = span_end;
+        match spans.get(&at) {
+            Some(next) => span = next,
+            None => return false,
         }
     }
 }
@@ -110,18 +162,16 @@ impl AddressMap {
 mod tests {
     use super::*;
 
-    const HEAP: u64 = 1 << 45;
-    const BASE: u64 = 1 << 40;
-
-    fn map() -> AddressMap {
+    fn map() -> (AddressMap, u64) {
         // Any free range serves; its size does not matter here.
-        AddressMap::new(Reservation::new_anywhere(1 << 30).unwrap(), HEAP)
+        let arena = Reservation::new_anywhere(1 << 30).unwrap();
+        let base = arena.base();
+        (AddressMap::new(arena), base)
     }
 
     #[test]
     fn ranges_are_found_by_any_address_in_them() {
-        let map = map();
-        let base = BASE;
+        let (map, base) = map();
         map.add_device(base, 100).unwrap();
         map.add_device(base + 4096, 8).unwrap();
         assert!(map.locate(base + 99, 1).unwrap().is_none());
@@ -130,25 +180,59 @@ mod tests {
             assert_eq!(map.locate(address, bytes).unwrap_err(), Misuse::UnknownPointer { address, bytes });
         }
         map.remove(base);
-        assert!(map.find(base).is_none());
+        assert!(map.find(base).is_none() && map.is_in_arena(base));
     }
 
     #[test]
     fn what_a_broken_host_answers_is_refused() {
-        let map = map();
-        let base = BASE;
+        let (map, base) = map();
         map.add_device(base + 100, 100).unwrap();
+        let end = base + (1 << 30);
         for (address, bytes) in [
             (base + 50, 51),
             (base + 150, 10),
             (base, 300),
             (0, 8),
-            (HEAP - 4, 8),
-            (HEAP + HEAP_RANGE_BYTES - 1, 1),
-            (HEAP - 1, HEAP_RANGE_BYTES + 2),
+            (base - 4, 8),
+            (end - 4, 8),
+            (end, 8),
             (base, u64::MAX),
         ] {
             assert_eq!(map.add_device(address, bytes), Err(HostFault::Address { address, bytes }));
         }
+    }
+
+    #[test]
+    fn open_mappings_side_by_side_are_one_array() {
+        let (map, base) = map();
+        for at in [base, base + 100, base + 300] {
+            map.add(Span { base: at, bytes: 100, kind: Kind::Mapped(false) }).unwrap();
+        }
+        map.add_device(base + 200, 100).unwrap();
+        assert!(map.locate(base, 1).is_err());
+        map.open(base, true);
+        map.open(base + 100, true);
+        assert!(map.locate(base, 200).unwrap().is_none() && map.locate(base + 99, 2).unwrap().is_none());
+        assert!(map.locate(base + 199, 2).is_err(), "an allocation is no part of it");
+        assert!(map.locate(base, u64::MAX).is_err());
+        map.open(base + 100, false);
+        assert!(map.locate(base + 99, 2).is_err() && map.locate(base + 99, 1).is_ok());
+    }
+
+    #[test]
+    fn variables_outside_the_arena_are_held_while_they_are_known() {
+        let (map, base) = map();
+        let outside = 11 << 42;
+        let is_free = || Reservation::new_at(outside, 1 << 16).is_ok();
+        map.add_global(base, 16).unwrap();
+        map.add_global(outside + 8, 8).unwrap();
+        assert!(!is_free());
+        assert!(map.add_global(outside + 8, 4).is_err(), "it overlaps");
+        map.add_global(outside + 16, 8).unwrap();
+        map.remove(outside + 8);
+        assert!(!is_free(), "the other one lies in the same page");
+        map.remove(outside + 16);
+        map.remove(base);
+        assert!(is_free());
     }
 }

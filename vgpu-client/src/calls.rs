@@ -78,6 +78,13 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::FuncSetAttribute => "cuFuncSetAttribute",
         Op::FuncGetAttribute => "cuFuncGetAttribute",
         Op::LaunchKernel => "cuLaunchKernel, cuLaunchCooperativeKernel",
+        Op::AddressReserve => "cuMemAddressReserve",
+        Op::AddressFree => "cuMemAddressFree",
+        Op::MemoryCreate => "cuMemCreate",
+        Op::MemoryRelease => "cuMemRelease",
+        Op::MemoryMap => "cuMemMap",
+        Op::MemoryUnmap => "cuMemUnmap",
+        Op::MemorySetAccess => "cuMemSetAccess",
     }
 }
 

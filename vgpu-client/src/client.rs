@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::errors::Result;
 use crate::memory::DevicePtr;
 use crate::session::Session;
+use crate::virtual_memory::VirtualMemory;
 
 /// A session with a host: one GPU, this process's share of it. Clones are the same session; it ends when the last
 /// clone and the last object of it are gone. Work that is queued then is given up, as at a process's end.
@@ -116,10 +117,21 @@ impl Client {
         self.session.calls.count(Op::PointerGetAttribute);
         let span = self.session.addresses.find(pointer.0)?;
         let kind = match span.kind {
-            Kind::Device | Kind::Global => MemoryKind::Device,
+            Kind::Device | Kind::Global | Kind::Mapped(_) => MemoryKind::Device,
             Kind::Pinned(_) => MemoryKind::Pinned,
         };
         Some(PointerAttributes { kind, base: DevicePtr(span.base), bytes: span.bytes })
+    }
+
+    /// The device's virtual memory, whose addresses the program chooses.
+    pub fn virtual_memory(&self) -> VirtualMemory<'_> {
+        VirtualMemory { session: &self.session }
+    }
+
+    /// Whether an address lies in the range that is kept for device memory. No memory of this process lies there, and where
+    /// [`Client::pointer_attributes`] knows nothing no device memory does either.
+    pub fn is_device_address(&self, pointer: DevicePtr) -> bool {
+        self.session.addresses.is_in_arena(pointer.0)
     }
 
     /// How often this session used each operation, in the order of their numbers.

@@ -29,6 +29,7 @@ use crate::reply::Replies;
 use crate::ring::Ring;
 use crate::session::{Orphans, Session, Tables, Waiting};
 use crate::staging::Staging;
+use crate::virtual_memory::Mapped;
 
 /// Held while a session is opened: until the host has chosen, a greeting holds every plan that is free in the
 /// process, and another one would find none.
@@ -236,7 +237,8 @@ fn assemble(
         replies: Replies::new(),
         staging: Staging::new(staging),
         heap: Heap::new(Arc::new(chosen.heap)),
-        addresses: AddressMap::new(chosen.arena, chosen.plan.heap_base),
+        mapped: Mapped::new(chosen.arena.base()),
+        addresses: AddressMap::new(chosen.arena),
         calls: Calls::new(),
         link,
         waiting: opening.waiting,

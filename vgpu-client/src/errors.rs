@@ -232,6 +232,17 @@ pub enum HostFault {
         /// The allocation's size.
         bytes: u64,
     },
+    /// A variable lies, on the device, at addresses that this process uses already.
+    #[error(
+        "the GPU's driver placed a variable of {bytes} bytes at {address:#x}, where memory of this process lies: load the \
+         module again, or start the program again"
+    )]
+    AddressTaken {
+        /// The address.
+        address: u64,
+        /// The variable's size.
+        bytes: u64,
+    },
 }
 
 impl HostFault {
@@ -271,6 +282,12 @@ pub enum Misuse {
         address: u64,
         /// The length.
         bytes: u64,
+    },
+    /// A call about virtual memory that breaks its rules.
+    #[error("{what}")]
+    Mapping {
+        /// Which rule.
+        what: &'static str,
     },
     /// An address that is not a multiple of the element's size.
     #[error("address {address:#x} is not a multiple of {align} bytes")]

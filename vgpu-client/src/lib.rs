@@ -50,6 +50,7 @@ mod control;
 mod errors;
 mod event;
 mod fate;
+mod foreign;
 mod free_list;
 mod function;
 mod handles;
@@ -70,6 +71,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod virtual_memory;
 
 pub use args::{KernelArg, Packer, Raw};
 pub use builder::{Builder, DEFAULT_SOCKET};
@@ -89,3 +91,4 @@ pub use vgpu_proto::attribute::{AccessPolicyWindow, LaunchAttribute};
 pub use vgpu_proto::control::ParamDescription;
 pub use vgpu_proto::handshake::{DeviceDescription, Limits};
 pub use vgpu_proto::{Class, Op, Order, Status};
+pub use virtual_memory::VirtualMemory;

@@ -9,7 +9,6 @@ use vgpu_proto::control::{FunctionDescription, ModuleDescription};
 use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX};
 use vgpu_proto::{FunctionId, ModuleId, Op, RegionId, Status, body};
 
-use crate::addresses::{Kind, Span};
 use crate::context::Context;
 use crate::errors::{Error, HostFault, Misuse, Result};
 use crate::function::{Function, FunctionData};
@@ -200,7 +199,7 @@ impl Module {
         if status != Status::SUCCESS {
             return Err(Error::Call { op: Op::ModuleGetGlobal, status, text: Some(name.to_owned()) });
         }
-        session.addresses.add(Span { base: address, bytes, kind: Kind::Global })?;
+        session.addresses.add_global(address, bytes)?;
         let global = Global { address: DevicePtr(address), bytes };
         globals.insert(name.to_owned(), global);
         Ok(global)

@@ -23,6 +23,7 @@ use crate::link::HostLink;
 use crate::reply::Replies;
 use crate::ring::{Blocked, Ring, Ticket};
 use crate::staging::Staging;
+use crate::virtual_memory::Mapped;
 
 type FrameBuffer = Box<[u8; FRAME_BYTES_MAX as usize]>;
 
@@ -109,6 +110,7 @@ pub(crate) struct Session {
     pub(crate) staging: Staging,
     pub(crate) heap: Heap,
     pub(crate) addresses: AddressMap,
+    pub(crate) mapped: Mapped,
     pub(crate) tables: Tables,
     pub(crate) calls: Calls,
     pub(crate) link: HostLink,

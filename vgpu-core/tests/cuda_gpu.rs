@@ -12,7 +12,9 @@ mod gpu {
         Context, Device, DeviceError, DeviceEvents, FunctionKey, LaunchConfig, Mark, Place, StreamKey, Work,
     };
     use vgpu_proto::Status;
-    use vgpu_window::Region;
+    use vgpu_proto::handshake::AddressPlan;
+    use vgpu_proto::limits::{ARENA_HOST_BYTES, ARENA_RANGE_BYTES};
+    use vgpu_window::{Region, Reservation};
 
     const DEADLINE: Duration = Duration::from_secs(20);
     const TINY: &str = include_str!("../fixtures/tiny.ptx");
@@ -220,6 +222,78 @@ mod gpu {
         assert_eq!((word(0), word(1), word(15), word(31)), (0, 1, 610, 610));
     }
 
+    /// An arena, where a session would have it.
+    fn arena() -> Arc<Reservation> {
+        let base = AddressPlan::CANDIDATES[3].arena_base;
+        Arc::new(Reservation::new_at(base, ARENA_RANGE_BYTES).expect("the addresses are free"))
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn memory_lies_in_the_arena() {
+        let device = CudaDevice::open(0).expect("a GPU that can be used");
+        let arena = arena();
+        device.arena_set(&arena).expect("no memory was allocated before");
+        let rig = Rig::on(Arc::clone(&device));
+        for round in 0..20 {
+            let sizes = [1, 700, 4096, (1 << 20) - 1, 1 << 20, (2 << 20) + 1, 65 << 20];
+            let all: Vec<u64> =
+                sizes.iter().map(|bytes| rig.context.memory_alloc(*bytes).expect("memory")).collect();
+            let host = arena.base()..arena.base() + ARENA_HOST_BYTES;
+            assert!(all.iter().all(|address| host.contains(address)), "{all:x?}");
+            println!("round {round}: {all:x?}, {} bytes taken", rig.context.memory_taken());
+            assert_eq!(rig.context.memory_taken(), (2 + 2 + 4 + 66) << 20);
+            for address in all {
+                rig.context.memory_free(address).expect("it was allocated");
+            }
+            assert_eq!(rig.context.memory_taken(), 2 << 20, "one empty chunk is kept");
+        }
+        drop(rig);
+        let other = Reservation::new_anywhere(ARENA_RANGE_BYTES).expect("addresses");
+        assert!(device.arena_set(&Arc::new(other)).is_err(), "memory lies in the first one");
+    }
+
+    /// The kernel driver clears what a process gives back; allocations are not cleared again.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn memory_of_another_process_does_not_show() {
+        println!("{}", alone("gpu::leave_traces", "marked"));
+        let mut rig = Rig::new();
+        let stream = rig.context.stream_create(false, 0).expect("a stream");
+        let staging = Arc::new(Region::create_shared("vgpu-test", PIECE).expect("memory").0);
+        let mut pieces = 0;
+        while let Ok(memory) = rig.context.memory_alloc(PIECE) {
+            let destination = Place::Region(Arc::clone(&staging), 0);
+            let copy = Work::Copy { destination, source: Place::Address(memory), bytes: PIECE };
+            rig.context.submit(stream, copy).expect("the copy is accepted");
+            rig.reach(stream);
+            let mut read = vec![1; PIECE as usize];
+            staging.read(0, &mut read).expect("in range");
+            assert!(read.iter().all(|byte| *byte == 0), "piece {pieces} is not clear");
+            pieces += 1;
+        }
+        println!("{pieces} pieces of {PIECE} bytes are clear");
+        assert!(pieces > 0);
+    }
+
+    const PIECE: u64 = 1 << 30;
+
+    /// Fills all memory, and ends. Runs as part of another test only.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn leave_traces() {
+        if std::env::var("VGPU_KERNEL").as_deref() != Ok("marked") {
+            return;
+        }
+        let mut rig = Rig::new();
+        let stream = rig.context.legacy_stream();
+        while let Ok(destination) = rig.context.memory_alloc(PIECE) {
+            let fill = Work::Memset { destination, value: 0xa5a5_a5a5, element_bytes: 4, count: PIECE / 4 };
+            rig.context.submit(stream, fill).expect("the fill is accepted");
+        }
+        rig.reach(stream);
+    }
+
     #[test]
     #[ignore = "needs an NVIDIA GPU; prints what calls cost"]
     fn latency() {
@@ -297,7 +371,7 @@ mod gpu {
             rig.context.memory_free(memory).expect("it was allocated");
             each_ns.push(start.elapsed().as_nanos() as u64);
         }
-        report("alloc + clear + free 2 MiB", each_ns);
+        report("alloc + free 2 MiB", each_ns);
         assert!(!rig.device.description().name.is_empty());
     }
 

@@ -239,6 +239,57 @@ bodies! {
     }
     /// Never travels.
     FuncGetAttribute [0] {}
+    /// See [`Op::AddressReserve`].
+    AddressReserve [16] {
+        /// First address, a multiple of [`crate::limits::MEMORY_UNIT_BYTES`].
+        address: U64,
+        /// Length, such a multiple too.
+        bytes: U64,
+    }
+    /// See [`Op::AddressFree`].
+    AddressFree [16] {
+        /// First address of a reserved range.
+        address: U64,
+        /// Its length.
+        bytes: U64,
+    }
+    /// See [`Op::MemoryCreate`].
+    MemoryCreate [8] {
+        /// Size, a multiple of [`crate::limits::MEMORY_UNIT_BYTES`], not 0.
+        bytes: U64,
+    }
+    /// See [`Op::MemoryRelease`].
+    MemoryRelease [8] {
+        /// Number that `MemoryCreate` answered.
+        memory: U64,
+    }
+    /// See [`Op::MemoryMap`].
+    MemoryMap [24] {
+        /// Where to, in a reserved range.
+        address: U64,
+        /// Size of the memory.
+        bytes: U64,
+        /// Number that `MemoryCreate` answered.
+        memory: U64,
+    }
+    /// See [`Op::MemoryUnmap`].
+    MemoryUnmap [16] {
+        /// First address of a mapping.
+        address: U64,
+        /// Length of it and those that follow it closely.
+        bytes: U64,
+    }
+    /// See [`Op::MemorySetAccess`].
+    MemorySetAccess [24] {
+        /// First address of a mapping.
+        address: U64,
+        /// Length of it and those that follow it closely.
+        bytes: U64,
+        /// `CU_MEM_ACCESS_FLAGS_PROT_*`.
+        access: U32,
+        /// Zero.
+        reserved: U32,
+    }
     /// See [`Op::LaunchKernel`]. Payload: the parameter block, laid out as the kernel's description says, and behind it
     /// the records of [`crate::attribute`].
     LaunchKernel [48] {

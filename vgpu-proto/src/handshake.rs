@@ -56,8 +56,8 @@ impl Message for Hello {}
 pub struct AddressPlan {
     /// Base of the pinned heap, [`limits::HEAP_RANGE_BYTES`] long: regions are mapped there by both ends.
     pub heap_base: u64,
-    /// Base of the device arena, [`limits::ARENA_RANGE_BYTES`] long: unreadable in the guest. A real GPU's driver may
-    /// place device memory elsewhere, though never in the pinned heap.
+    /// Base of the device arena, [`limits::ARENA_RANGE_BYTES`] long: unreadable in the guest. Allocations lie
+    /// in it; of a module's variables a GPU's driver chooses the addresses, though never in the pinned heap.
     pub arena_base: u64,
 }
 

@@ -111,5 +111,20 @@ pub const HANDSHAKE_TIMEOUT_NS: u64 = 2_000_000_000;
 /// Bytes of the pinned heap's address range. Reserving addresses costs nothing; 64 GiB is more than a guest pins.
 pub const HEAP_RANGE_BYTES: u64 = 64 << 30;
 
-/// Bytes of the device arena's address range: the memory of the largest card several times over.
-pub const ARENA_RANGE_BYTES: u64 = 1 << 40;
+/// Bytes of the device arena's address range. The host places allocations in the first [`ARENA_HOST_BYTES`]; in the rest
+/// the guest places what it reserves for itself. Programs reserve more than the card has, several times over: PyTorch 9/8
+/// of it for each of its expandable segments.
+pub const ARENA_RANGE_BYTES: u64 = 3 << 39;
+
+/// Unit of memory that a guest maps itself, in bytes: what every CUDA GPU since Pascal asks for
+/// (`cuMemGetAllocationGranularity`).
+pub const MEMORY_UNIT_BYTES: u64 = 2 << 20;
+
+/// Address ranges that a guest reserves at once. Programs have one for each growing array or pool; each may cost a mapping.
+pub const ADDRESS_RANGES_MAX: u32 = 4_096;
+
+/// Pieces of memory that a guest maps itself, and mappings of them: the largest card in pieces of one unit.
+pub const MEMORIES_MAX: u32 = 131_072;
+
+/// Bytes of the arena, from its base, in which the host places memory: that of the largest card several times over.
+pub const ARENA_HOST_BYTES: u64 = 1 << 39;

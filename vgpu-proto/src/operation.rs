@@ -72,6 +72,13 @@ macro_rules! for_each_operation {
             0x58 FuncSetAttribute Quick Free no 1: "sets an attribute of a kernel (cuFuncSetAttribute)",
             0x59 FuncGetAttribute Local Free no 1: "reads an attribute of a kernel, from its description (cuFuncGetAttribute)",
             0x60 LaunchKernel Async Stream yes 1: "launches a kernel (cuLaunchKernel, cuLaunchCooperativeKernel)",
+            0x90 AddressReserve Blocking Free no 1: "reserves device addresses that the guest chose (cuMemAddressReserve)",
+            0x91 AddressFree Blocking Free no 1: "frees such a range (cuMemAddressFree)",
+            0x92 MemoryCreate Blocking Free no 1: "takes device memory without an address (cuMemCreate)",
+            0x93 MemoryRelease Blocking Free no 1: "gives it back once it is mapped nowhere (cuMemRelease)",
+            0x94 MemoryMap Blocking Free no 1: "maps it at reserved addresses (cuMemMap)",
+            0x95 MemoryUnmap Blocking Free no 1: "unmaps whole mappings (cuMemUnmap)",
+            0x96 MemorySetAccess Blocking Free no 1: "sets what the device may do with whole mappings (cuMemSetAccess)",
         }
     };
 }

@@ -46,8 +46,6 @@ const OWN: &[(u32, i32)] = &[
     (96, 0),
     // CAN_FLUSH_REMOTE_WRITES: no third device writes to a guest's memory.
     (98, 0),
-    // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: cuMemCreate and its kin are not there.
-    (102, 0),
     // HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, WIN32, WIN32_KMT, FABRIC: memory is not shared between sessions.
     (103, 0),
     (104, 0),

@@ -12,7 +12,7 @@ use DefaultStream::{Legacy, PerThread};
 /// Whose memory an address lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    /// Device memory, or pinned memory, which the device reaches too.
+    /// Device memory, or an address that is kept for it.
     Device,
     Pinned,
     /// Any other memory of the program.
@@ -23,6 +23,8 @@ fn side(driver: &Driver, address: u64) -> Side {
     match driver.client.pointer_attributes(DevicePtr(address)) {
         Some(found) if found.kind == vgpu_client::MemoryKind::Pinned => Side::Pinned,
         Some(_) => Side::Device,
+        // Freed, or never allocated: no host memory, so it is not touched here; the copy itself fails.
+        None if driver.client.is_device_address(DevicePtr(address)) => Side::Device,
         None => Side::Pageable,
     }
 }

@@ -9,7 +9,7 @@ use crate::entry;
 use crate::{
     callback::*, context::*, copy::*, device::*, errors::*, event::*, export_table::*, function::*, hint::*,
     kernel::*, launch::*, library::*, memory::*, memset::*, module::*, occupancy::*, pinned::*, pointer::*,
-    primary::*, proc_address::*, stream::*, stream_attribute::*,
+    primary::*, proc_address::*, stream::*, stream_attribute::*, vmm::*,
 };
 
 /// Hands the table to the macro `$callback`, as rows of `name version state`, where the state is `bound` (implemented) or
@@ -155,25 +155,25 @@ macro_rules! for_each_export {
             cuLinkAddFile_v2 6050 stub; cuLinkComplete 5050 stub; cuLinkCreate 5050 stub;
             cuLinkCreate_v2 6050 stub; cuLinkDestroy 5050 stub; cuLogsCurrent 12090 stub;
             cuLogsDumpToFile 12090 stub; cuLogsDumpToMemory 12090 stub; cuLogsRegisterCallback 12090 stub;
-            cuLogsUnregisterCallback 12090 stub; cuMemAddressFree 10020 stub; cuMemAddressReserve 10020 stub;
+            cuLogsUnregisterCallback 12090 stub; cuMemAddressFree 10020 bound; cuMemAddressReserve 10020 bound;
             cuMemAdvise 8000 bound; cuMemAdvise_v2 12020 bound; cuMemAlloc 2000 stub;
             cuMemAllocAsync 11020 stub; cuMemAllocAsync_ptsz 11020 stub; cuMemAllocFromPoolAsync 11020 stub;
             cuMemAllocFromPoolAsync_ptsz 11020 stub; cuMemAllocHost 2000 stub; cuMemAllocHost_v2 3020 bound;
             cuMemAllocManaged 6000 bound; cuMemAllocPitch 2000 stub; cuMemAllocPitch_v2 3020 bound;
             cuMemAlloc_v2 3020 bound; cuMemBatchDecompressAsync 12060 stub;
-            cuMemBatchDecompressAsync_ptsz 12060 stub; cuMemCreate 10020 stub;
+            cuMemBatchDecompressAsync_ptsz 12060 stub; cuMemCreate 10020 bound;
             cuMemDiscardAndPrefetchBatchAsync 13000 stub; cuMemDiscardAndPrefetchBatchAsync_ptsz 13000 stub;
             cuMemDiscardBatchAsync 13000 stub; cuMemDiscardBatchAsync_ptsz 13000 stub;
             cuMemExportToShareableHandle 10020 stub; cuMemFree 2000 stub; cuMemFreeAsync 11020 stub;
             cuMemFreeAsync_ptsz 11020 stub; cuMemFreeHost 2000 bound; cuMemFree_v2 3020 bound;
-            cuMemGetAccess 10020 stub; cuMemGetAddressRange 2000 stub; cuMemGetAddressRange_v2 3020 bound;
-            cuMemGetAllocationGranularity 10020 stub; cuMemGetAllocationPropertiesFromHandle 10020 stub;
+            cuMemGetAccess 10020 bound; cuMemGetAddressRange 2000 stub; cuMemGetAddressRange_v2 3020 bound;
+            cuMemGetAllocationGranularity 10020 bound; cuMemGetAllocationPropertiesFromHandle 10020 bound;
             cuMemGetAttribute 0 stub; cuMemGetAttribute_v2 0 stub; cuMemGetDefaultMemPool 13000 stub;
             cuMemGetHandleForAddressRange 11070 stub; cuMemGetInfo 2000 stub; cuMemGetInfo_v2 3020 bound;
             cuMemGetMemPool 13000 stub; cuMemHostAlloc 2020 bound; cuMemHostGetDevicePointer 2020 stub;
             cuMemHostGetDevicePointer_v2 3020 bound; cuMemHostGetFlags 2030 bound; cuMemHostRegister 4000 stub;
             cuMemHostRegister_v2 6050 stub; cuMemHostUnregister 4000 stub;
-            cuMemImportFromShareableHandle 10020 stub; cuMemMap 10020 stub; cuMemMapArrayAsync 11010 stub;
+            cuMemImportFromShareableHandle 10020 stub; cuMemMap 10020 bound; cuMemMapArrayAsync 11010 stub;
             cuMemMapArrayAsync_ptsz 11010 stub; cuMemPoolCreate 11020 stub; cuMemPoolDestroy 11020 stub;
             cuMemPoolExportPointer 11020 stub; cuMemPoolExportToShareableHandle 11020 stub;
             cuMemPoolGetAccess 11020 stub; cuMemPoolGetAttribute 11020 stub;
@@ -182,9 +182,9 @@ macro_rules! for_each_export {
             cuMemPrefetchAsync 8000 bound; cuMemPrefetchAsync_ptsz 8000 bound;
             cuMemPrefetchAsync_v2 12020 bound; cuMemPrefetchAsync_v2_ptsz 12020 bound;
             cuMemPrefetchBatchAsync 13000 stub; cuMemPrefetchBatchAsync_ptsz 13000 stub;
-            cuMemRangeGetAttribute 8000 stub; cuMemRangeGetAttributes 8000 stub; cuMemRelease 10020 stub;
-            cuMemRetainAllocationHandle 11000 stub; cuMemSetAccess 10020 stub; cuMemSetMemPool 13000 stub;
-            cuMemUnmap 10020 stub; cuMemcpy 4000 bound; cuMemcpy2D 2000 stub; cuMemcpy2DAsync 2000 stub;
+            cuMemRangeGetAttribute 8000 stub; cuMemRangeGetAttributes 8000 stub; cuMemRelease 10020 bound;
+            cuMemRetainAllocationHandle 11000 bound; cuMemSetAccess 10020 bound; cuMemSetMemPool 13000 stub;
+            cuMemUnmap 10020 bound; cuMemcpy 4000 bound; cuMemcpy2D 2000 stub; cuMemcpy2DAsync 2000 stub;
             cuMemcpy2DAsync_v2 3020 bound; cuMemcpy2DAsync_v2_ptsz 7000 bound; cuMemcpy2DUnaligned 2000 stub;
             cuMemcpy2DUnaligned_v2 3020 bound; cuMemcpy2DUnaligned_v2_ptds 7000 bound; cuMemcpy2D_v2 3020 bound;
             cuMemcpy2D_v2_ptds 7000 bound; cuMemcpy3D 2000 stub; cuMemcpy3DAsync 2000 stub;

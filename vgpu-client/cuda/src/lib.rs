@@ -54,6 +54,7 @@ mod proc_address;
 mod stream;
 mod stream_attribute;
 mod table;
+mod vmm;
 
 /// Version of what this library promises to the rest of vgpu. A library with this symbol is a guest's: a host that finds
 /// it where it looks for its driver refuses it, because it would call itself.

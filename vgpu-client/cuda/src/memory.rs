@@ -22,7 +22,19 @@ pub(crate) enum Memory {
     Pinned(PinnedBuffer<u8>, u32),
     /// Managed memory, in its first form: pinned memory that both sides reach.
     Managed(PinnedBuffer<u8>),
+    /// Device memory that the program has mapped: where, and its bytes.
+    Mapped(u64, u64),
 }
+
+impl Memory {
+    /// Whether it is memory of the device alone.
+    pub(crate) const fn is_device(&self) -> bool {
+        matches!(self, Self::Device(_) | Self::Mapped(..))
+    }
+}
+
+/// Context of memory that belongs to none.
+const NO_CONTEXT: u64 = u64::MAX;
 
 /// An allocation, and the context that it belongs to.
 #[derive(Debug)]
@@ -38,6 +50,7 @@ impl Allocation {
     pub(crate) fn base(&self) -> u64 {
         match &self.memory {
             Memory::Device(buffer) => buffer.address().0,
+            Memory::Mapped(address, _) => *address,
             Memory::Pinned(buffer, _) | Memory::Managed(buffer) => buffer.address().0,
         }
     }
@@ -45,6 +58,7 @@ impl Allocation {
     pub(crate) fn bytes(&self) -> u64 {
         match &self.memory {
             Memory::Device(buffer) => buffer.bytes(),
+            Memory::Mapped(_, bytes) => *bytes,
             Memory::Pinned(buffer, _) | Memory::Managed(buffer) => buffer.bytes(),
         }
     }
@@ -59,11 +73,26 @@ pub(crate) struct Allocations {
 impl Allocations {
     /// Adds an allocation and returns its address.
     pub(crate) fn add(&self, context: &Context, memory: Memory) -> u64 {
+        self.insert(context.id, context.handle, memory)
+    }
+
+    /// Adds memory that the program has mapped. It belongs to no context.
+    pub(crate) fn add_mapped(&self, address: u64, bytes: u64) {
+        self.insert(NO_CONTEXT, 0, Memory::Mapped(address, bytes));
+    }
+
+    /// Takes out the mappings that begin in a range.
+    pub(crate) fn remove_mapped(&self, address: u64, bytes: u64) {
+        let mapped = |_: &u64, entry: &mut Allocation| matches!(entry.memory, Memory::Mapped(..));
+        let range = address..address.saturating_add(bytes);
+        self.entries.write().1.extract_if(range, mapped).for_each(drop);
+    }
+
+    fn insert(&self, context: u64, context_handle: u64, memory: Memory) -> u64 {
         let mut entries = self.entries.write();
         entries.0 += 1;
         let serial = entries.0;
-        let (id, context_handle) = (context.id, context.handle);
-        let allocation = Allocation { context: id, context_handle, serial, memory };
+        let allocation = Allocation { context, context_handle, serial, memory };
         let base = allocation.base();
         entries.1.insert(base, allocation);
         base
@@ -117,7 +146,7 @@ fn free(address: u64) -> Call {
     }
     let allocation = driver
         .allocations
-        .remove(address, |memory| !matches!(memory, Memory::Pinned(..)))
+        .remove(address, |memory| matches!(memory, Memory::Device(_) | Memory::Managed(_)))
         .ok_or(INVALID_VALUE)?;
     if let Memory::Managed(_) = allocation.memory {
         crate::pinned::settle(driver, &allocation)?;

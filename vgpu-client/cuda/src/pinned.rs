@@ -64,7 +64,7 @@ driver_calls! {
     fn cuMemFreeHost(address: u64) { free(address) }
     fn cuMemHostGetDevicePointer_v2(out: Out<u64>, host: u64, flags: u32) {
         out.required()?;
-        let known = driver()?.allocations.find(host, |allocation| !matches!(allocation.memory, Memory::Device(_)));
+        let known = driver()?.allocations.find(host, |allocation| !allocation.memory.is_device());
         if flags != 0 || known != Some(true) {
             return Err(INVALID_VALUE);
         }

@@ -40,8 +40,8 @@ mod attribute {
 }
 
 /// Writes an attribute of a pointer that is ours.
-fn write(out: HostPointer, which: u32, address: u64, allocation: &Allocation) -> Call {
-    let is_device = matches!(allocation.memory, Memory::Device(_));
+fn write(driver: &Driver, out: HostPointer, which: u32, address: u64, allocation: &Allocation) -> Call {
+    let is_device = allocation.memory.is_device();
     let is_managed = matches!(allocation.memory, Memory::Managed(_));
     match which {
         attribute::CONTEXT => out.out().set(allocation.context_handle),
@@ -58,6 +58,11 @@ fn write(out: HostPointer, which: u32, address: u64, allocation: &Allocation) ->
         attribute::IS_LEGACY_CUDA_IPC_CAPABLE
         | attribute::IS_GPU_DIRECT_RDMA_CAPABLE
         | attribute::IS_HW_DECOMPRESS_CAPABLE => out.out().set(0u8),
+        attribute::RANGE_START_ADDR | attribute::RANGE_SIZE
+            if matches!(allocation.memory, Memory::Mapped(..)) =>
+        {
+            return write_reserved(driver, out, which, address);
+        }
         attribute::RANGE_START_ADDR | attribute::MAPPING_BASE_ADDR => out.out().set(allocation.base()),
         attribute::RANGE_SIZE | attribute::MAPPING_SIZE => out.out().set(allocation.bytes()),
         attribute::MAPPED => out.out().set(1u8),
@@ -67,6 +72,28 @@ fn write(out: HostPointer, which: u32, address: u64, allocation: &Allocation) ->
         _ => return Err(INVALID_VALUE),
     }
     Ok(())
+}
+
+/// Writes an attribute of an address that the program has reserved, be something mapped there or not.
+fn write_reserved(driver: &Driver, out: HostPointer, which: u32, address: u64) -> Call {
+    let (base, bytes) = driver.client.virtual_memory().range(address).ok_or(INVALID_VALUE)?;
+    match which {
+        attribute::RANGE_START_ADDR => out.out().set(base),
+        attribute::RANGE_SIZE => out.out().set(bytes),
+        attribute::MAPPED => out.out().set(0u8),
+        _ => return Err(INVALID_VALUE),
+    }
+    Ok(())
+}
+
+/// The outcome of writing an attribute; `None` for a pointer that is not ours.
+fn look(driver: &Driver, out: HostPointer, which: u32, address: u64) -> Option<Call> {
+    let write = |allocation: &Allocation| write(driver, out, which, address, allocation);
+    let found = driver.allocations.find(address, write);
+    found.or_else(|| {
+        let is_reserved = driver.client.virtual_memory().range(address).is_some();
+        is_reserved.then(|| write_reserved(driver, out, which, address))
+    })
 }
 
 /// Writes what `cuPointerGetAttributes` says of memory that it does not know: nothing, in the attribute's width.
@@ -90,8 +117,7 @@ fn get(driver: &Driver, out: HostPointer, which: u32, address: u64) -> Call {
     if out.is_null() || which == 0 {
         return Err(INVALID_VALUE);
     }
-    let found = driver.allocations.find(address, |allocation| write(out, which, address, allocation));
-    found.unwrap_or(Err(INVALID_VALUE))
+    look(driver, out, which, address).unwrap_or(Err(INVALID_VALUE))
 }
 
 fn get_all(count: u32, attributes: In<u32>, outs: In<HostPointer>, address: u64) -> Call {
@@ -101,7 +127,7 @@ fn get_all(count: u32, attributes: In<u32>, outs: In<HostPointer>, address: u64)
         if out.is_null() {
             return Err(INVALID_VALUE);
         }
-        let found = driver.allocations.find(address, |allocation| write(out, which, address, allocation));
+        let found = look(driver, out, which, address);
         // This call, unlike the one for a single attribute, succeeds for any pointer, and has no host pointer for
         // device memory.
         match found {

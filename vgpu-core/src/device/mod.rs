@@ -9,7 +9,9 @@
 pub mod conformance;
 pub mod cuda;
 mod launch;
+mod ranges;
 pub mod soft;
+mod virtual_memory;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +19,14 @@ use std::sync::Arc;
 use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_window::Region;
+use vgpu_window::{Region, Reservation};
+
+pub use self::virtual_memory::{MemoryAccess, MemoryKey, VirtualMemory};
 
 pub use self::launch::LaunchConfig;
 
 /// A GPU of one worker.
-pub trait Device: Send + Sync + fmt::Debug {
+pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
     /// What the card is.
     fn description(&self) -> &DeviceDescription;
 
@@ -37,6 +41,13 @@ pub trait Device: Send + Sync + fmt::Debug {
         flags: u32,
         events: Arc<dyn DeviceEvents>,
     ) -> Result<Arc<dyn Context>, DeviceError>;
+
+    /// Says where device memory is to lie: in the first [`ARENA_HOST_BYTES`](vgpu_proto::limits::ARENA_HOST_BYTES) of
+    /// the session's arena, which this process holds. Called once, before memory is allocated. Never blocks.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` when memory lies elsewhere already.
+    fn arena_set(&self, arena: &Arc<Reservation>) -> Result<(), DeviceError>;
 
     /// Makes a region of pinned host memory reachable by kernels and copies of every context, at `address`, which is
     /// where it is mapped in this process. May block.
@@ -118,6 +129,13 @@ pub trait Context: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NOT_READY` when one of them is not complete, `INVALID_HANDLE` when one has no time or was never recorded.
     fn event_elapsed_ns(&self, start: EventKey, end: EventKey) -> Result<i64, DeviceError>;
+
+    /// Most bytes of the card's memory that an allocation of `bytes` bytes takes: devices hand memory out in pieces of their
+    /// own size, and a tenant pays for all of them. `None` where no card has so much. Never blocks.
+    fn memory_cost(&self, bytes: u64) -> Option<u64>;
+
+    /// Bytes of the card's memory that this context's allocations take now. Never blocks.
+    fn memory_taken(&self) -> u64;
 
     /// Allocates device memory, 256-byte aligned, zeroed or not, so that no earlier tenant's data shows. May block.
     ///

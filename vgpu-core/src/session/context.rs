@@ -164,14 +164,8 @@ impl Core {
         for slot in &streams {
             self.lanes.get(*slot).complete();
         }
-        let mut freed = modules;
-        self.session.allocations.lock().retain(|(context, _), bytes| {
-            if *context == index {
-                freed += *bytes;
-            }
-            *context != index
-        });
-        self.session.ledger.give(CreditKind::Device, freed);
+        let memory = self.session.allocations.lock().remove_context(index);
+        self.session.ledger.give(CreditKind::Device, modules + memory);
         self.session.tally.contexts.fetch_sub(1, Ordering::Relaxed);
         self.session.tally.streams.fetch_sub(streams.len() as u64, Ordering::Relaxed);
         self.words().answer(reply, Status::SUCCESS, Values::default());

@@ -1,5 +1,6 @@
 //! Memory of a session: allocations inside its credit, copies, fills, words in stream order.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,9 +15,6 @@ use super::dispatcher::Core;
 use super::job::{Job, Values, one, two};
 use super::state::Session;
 use crate::device::{Context, Place, WaitCondition, Work};
-
-/// What an allocation is rounded up to, in bytes, when it is charged: the alignment that CUDA promises.
-const CHARGE_BYTES: u64 = 256;
 
 impl Core {
     pub(super) fn mem_get_info(&self, body: &body::MemGetInfo, reply: ReplyTo) -> Result<(), Violation> {
@@ -142,36 +140,60 @@ impl Core {
     }
 }
 
-fn charge(bytes: u64) -> Result<u64, Status> {
-    bytes.checked_next_multiple_of(CHARGE_BYTES).ok_or(Status::ERROR_OUT_OF_MEMORY)
+/// Device allocations of a session, and what they are charged.
+#[derive(Debug, Default)]
+pub(super) struct Allocations {
+    /// Context index and address of each.
+    live: HashSet<(u32, u64)>,
+    /// What each context's allocations take of the card, by its index: devices hand memory out in pieces, which
+    /// allocations share, so the sum is charged and not each.
+    charged: HashMap<u32, u64>,
+}
+
+impl Allocations {
+    /// Forgets a context's allocations, and tells what they were charged.
+    pub(super) fn remove_context(&mut self, context: u32) -> u64 {
+        self.live.retain(|(owner, _)| *owner != context);
+        self.charged.remove(&context).unwrap_or(0)
+    }
+
+    /// Charges a context what its allocations take now, but no more than what it was charged so far and `paid`, which was
+    /// taken from the ledger beforehand; tells what is left of both. What other threads allocate meanwhile they pay for.
+    fn settle(&mut self, context: u32, taken: u64, paid: u64) -> u64 {
+        let charged = self.charged.entry(context).or_default();
+        let most = *charged + paid;
+        *charged = taken.min(most);
+        most - *charged
+    }
 }
 
 fn allocate(session: &Arc<Session>, device: &dyn Context, context: u32, bytes: u64) -> Result<u64, Status> {
     if bytes == 0 {
         return Err(Status::ERROR_INVALID_VALUE);
     }
-    if session.allocations.lock().len() >= ALLOCATIONS_MAX as usize {
+    if session.allocations.lock().live.len() >= ALLOCATIONS_MAX as usize {
         return Err(Status::ERROR_OUT_OF_MEMORY);
     }
-    let charged = charge(bytes)?;
-    session.ledger.take(CreditKind::Device, charged)?;
-    match device.memory_alloc(bytes) {
-        Ok(address) => {
-            session.allocations.lock().insert((context, address), charged);
-            Ok(address)
-        }
-        Err(error) => {
-            session.ledger.give(CreditKind::Device, charged);
-            Err(error.status)
-        }
+    let cost = device.memory_cost(bytes).ok_or(Status::ERROR_OUT_OF_MEMORY)?;
+    session.ledger.take(CreditKind::Device, cost)?;
+    let placed = device.memory_alloc(bytes);
+    let mut allocations = session.allocations.lock();
+    if let Ok(address) = placed {
+        allocations.live.insert((context, address));
     }
+    let left = allocations.settle(context, device.memory_taken(), cost);
+    drop(allocations);
+    session.ledger.give(CreditKind::Device, left);
+    placed.map_err(|error| error.status)
 }
 
 fn free(session: &Arc<Session>, device: &dyn Context, context: u32, address: u64) -> Result<(), Status> {
     // Taken out first: a second free of the same address, at the same time, finds nothing.
-    let charged =
-        session.allocations.lock().remove(&(context, address)).ok_or(Status::ERROR_INVALID_VALUE)?;
+    if !session.allocations.lock().live.remove(&(context, address)) {
+        return Err(Status::ERROR_INVALID_VALUE);
+    }
     let freed = device.memory_free(address);
-    session.ledger.give(CreditKind::Device, charged);
+    let left = session.allocations.lock().settle(context, device.memory_taken(), 0);
+    session.ledger.give(CreditKind::Device, left);
     freed.map_err(|error| error.status)
 }

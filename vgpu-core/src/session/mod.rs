@@ -24,6 +24,7 @@ mod route;
 mod state;
 mod stream;
 mod table;
+mod vmm;
 mod words;
 
 #[cfg(test)]
@@ -91,18 +92,22 @@ pub enum SessionError {
     /// The window's memory cannot be made.
     #[error("the session's window cannot be made: {0}; is memory or the descriptor limit exhausted?")]
     Window(#[from] WindowError),
+    /// The device does not place its memory where the guest keeps room for it.
+    #[error("the device cannot use the session's addresses: {0}")]
+    Device(#[from] DeviceError),
 }
 
 /// Opens a session on `device`: makes its control and staging regions.
 ///
 /// # Errors
-/// [`SessionError::Window`] when a region cannot be made.
+/// [`SessionError::Window`] when a region cannot be made; [`SessionError::Device`] when the device has its memory elsewhere.
 pub fn open(
     config: SessionConfig,
     device: Arc<dyn Device>,
     credit: Arc<dyn CreditSource>,
     sink: Arc<dyn SessionSink>,
 ) -> Result<Parts, SessionError> {
+    device.arena_set(&config.arena)?;
     let (control, control_fd) = Region::create_shared("vgpu-control", CONTROL_BYTES)?;
     let (staging, staging_fd) = Region::create_shared("vgpu-staging", limits::STAGING_BYTES)?;
     let session = Arc::new(Session::new(config, device, Arc::new(control), Arc::new(staging), credit, sink));

@@ -59,6 +59,13 @@ impl Core {
             Request::ModuleGetGlobal(body) => self.module_get_global(body, payload, reply()?),
             Request::FuncSetAttribute(body) => self.func_set_attribute(body, reply()?),
             Request::LaunchKernel(body) => self.enqueue(header, |core, ctx| core.launch(ctx, body, payload)),
+            Request::AddressReserve(body) => Ok(self.address_reserve(body, reply()?, jobs)),
+            Request::AddressFree(body) => Ok(self.address_free(body, reply()?, jobs)),
+            Request::MemoryCreate(body) => Ok(self.memory_create(body, reply()?, jobs)),
+            Request::MemoryRelease(body) => Ok(self.memory_release(body, reply()?, jobs)),
+            Request::MemoryMap(body) => Ok(self.memory_map(body, reply()?, jobs)),
+            Request::MemoryUnmap(body) => Ok(self.memory_unmap(body, reply()?, jobs)),
+            Request::MemorySetAccess(body) => self.memory_set_access(body, reply()?, jobs),
             Request::StreamQuery(_)
             | Request::EventQuery(_)
             | Request::PointerGetAttribute(_)

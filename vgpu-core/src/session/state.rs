@@ -1,6 +1,5 @@
 //! What all threads of a worker share of a session.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -13,7 +12,9 @@ use vgpu_proto::{Op, Status, limits, window};
 use vgpu_window::{Region, Reservation, futex};
 
 use super::credit::Ledger;
+use super::memory::Allocations;
 use super::region::Regions;
+use super::vmm::Vmm;
 use super::words::Words;
 use super::{CreditKind, CreditSource, SessionConfig, SessionSink};
 use crate::device::Device;
@@ -33,8 +34,7 @@ pub struct Session {
     pub(super) regions: Mutex<Regions>,
     pub(super) ledger: Ledger,
     pub(super) sink: Arc<dyn SessionSink>,
-    /// Bytes of each device allocation, by context index and address.
-    pub(super) allocations: Mutex<HashMap<(u32, u64), u64>>,
+    pub(super) allocations: Mutex<Allocations>,
     pub(super) tally: Tally,
     /// Held while a module is loaded, so that only one image at a time is copied and parsed: each may take some hundred
     /// times as much memory as the guest paid for.
@@ -43,7 +43,8 @@ pub struct Session {
     sleeping: AtomicBool,
     woken: AtomicBool,
     /// Held so that nothing else lands where the guest expects device memory.
-    _arena: Arc<Reservation>,
+    pub(super) arena: Arc<Reservation>,
+    pub(super) vmm: Mutex<Vmm>,
 }
 
 /// Running sums of a session.
@@ -125,7 +126,8 @@ impl Session {
             closing: Mutex::new(None),
             sleeping: AtomicBool::new(false),
             woken: AtomicBool::new(false),
-            _arena: config.arena,
+            arena: config.arena,
+            vmm: Mutex::default(),
         }
     }
 

@@ -48,6 +48,7 @@ mod reservation;
 #[cfg(any(test, feature = "test-util"))]
 pub use counting::CountingRegion;
 pub use error::{OutOfRange, WindowError};
+pub use map::page_bytes;
 pub use read_once::ReadOnce;
 pub use region::Region;
 pub use reservation::{RESERVATION_REGIONS_MAX, Reservation};

@@ -100,7 +100,7 @@ pub(crate) fn whole_pages(bytes: u64) -> Result<usize, WindowError> {
 }
 
 /// The size of a page of memory in bytes, which the kernel may choose at boot.
-pub(crate) fn page_bytes() -> u64 {
+pub fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 

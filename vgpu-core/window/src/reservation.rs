@@ -27,7 +27,7 @@ pub struct Reservation {
     occupied: Mutex<Occupied>,
 }
 
-/// Which parts of a reservation have pages in them.
+/// Which parts of a reservation have pages in them, or were ceded.
 #[derive(Debug, Default)]
 struct Occupied {
     /// Length of each part in bytes, by its offset; in whole pages, without overlap.
@@ -105,19 +105,7 @@ impl Reservation {
         bytes: usize,
         backing: Backing<'_>,
     ) -> Result<NonNull<u8>, WindowError> {
-        check_aligned(offset)?;
-        let end = offset.checked_add(bytes as u64).filter(|end| *end <= self.len());
-        let Some(end) = end else {
-            return Err(WindowError::OutsideReservation { offset, bytes: bytes as u64, len: self.len() });
-        };
-        let mut occupied = self.lock();
-        if let Some(live_offset) = occupied.overlap(offset, end) {
-            return Err(WindowError::Overlap { offset, bytes: bytes as u64, live_offset });
-        }
-        if occupied.parts.len() >= RESERVATION_REGIONS_MAX {
-            return Err(WindowError::TooManyRegions { max: RESERVATION_REGIONS_MAX });
-        }
-        occupied.parts.insert(offset, bytes);
+        let mut occupied = self.take_part(offset, bytes)?;
         // SAFETY: the range lies inside this reservation and no live part overlaps it, so all that is replaced is
         // inaccessible memory that this reservation mapped. The lock is held, so that stays so.
         let mapped = unsafe { map::map(self.at(offset), bytes, MapFlags::FIXED, backing) };
@@ -140,6 +128,76 @@ impl Reservation {
             // The part stays occupied, so no region is ever placed in what may be a gap.
             Err(_) => occupied.torn = true,
         }
+    }
+
+    /// Gives `bytes` bytes at `offset`, both multiples of the page size, back to the system, so that somebody who maps for
+    /// itself, as a GPU's driver does, can have the addresses. Until [`Reservation::reclaim`] nothing is placed there, and
+    /// the reservation unmaps nothing of its range while a part is ceded, at its end neither.
+    ///
+    /// # Errors
+    ///
+    /// [`Misaligned`](WindowError::Misaligned), [`Empty`](WindowError::Empty),
+    /// [`OutsideReservation`](WindowError::OutsideReservation), [`Overlap`](WindowError::Overlap) with what lies or was
+    /// ceded there, [`TooManyRegions`](WindowError::TooManyRegions), or [`Os`](WindowError::Os).
+    pub fn cede(&self, offset: u64, bytes: u64) -> Result<(), WindowError> {
+        check_aligned(bytes)?;
+        let bytes = whole_pages(bytes)?;
+        let mut occupied = self.take_part(offset, bytes)?;
+        let start =
+            NonNull::new(self.at(offset).cast::<u8>()).expect("a part of a range is not at address zero");
+        // SAFETY: the part lies inside this reservation and no live part overlaps it, so it is inaccessible memory that
+        // this reservation mapped. The lock is held, so that stays so.
+        let unmapped = unsafe { map::unmap(start, bytes) };
+        if unmapped.is_err() {
+            occupied.parts.remove(&offset);
+        }
+        unmapped.map_err(WindowError::os("munmap"))
+    }
+
+    /// Takes back what was ceded at `offset`, once its user has unmapped it.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressTaken`](WindowError::AddressTaken) if somebody has mapped there since: the part stays ceded;
+    /// [`Os`](WindowError::Os).
+    pub fn reclaim(&self, offset: u64) -> Result<(), WindowError> {
+        let mut occupied = self.lock();
+        let Some(bytes) = occupied.parts.get(&offset).copied() else { return Ok(()) };
+        // SAFETY: NOREPLACE makes the kernel refuse instead of replacing what is there.
+        match unsafe { map::bar(self.at(offset), bytes, MapFlags::FIXED_NOREPLACE) } {
+            Ok(start) if start.as_ptr().cast() == self.at(offset) => {
+                occupied.parts.remove(&offset);
+                Ok(())
+            }
+            Ok(elsewhere) => {
+                // A kernel before 4.17 took the address as a hint only.
+                // SAFETY: the mapping was made here and nobody knows of it.
+                let _ = unsafe { map::unmap(elsewhere, bytes) };
+                Err(WindowError::AddressTaken { base: self.base() + offset, bytes: bytes as u64 })
+            }
+            Err(Errno::EXIST) => {
+                Err(WindowError::AddressTaken { base: self.base() + offset, bytes: bytes as u64 })
+            }
+            Err(errno) => Err(WindowError::os("mmap")(errno)),
+        }
+    }
+
+    /// Notes a part as occupied, and keeps the table locked.
+    fn take_part(&self, offset: u64, bytes: usize) -> Result<MutexGuard<'_, Occupied>, WindowError> {
+        check_aligned(offset)?;
+        let end = offset.checked_add(bytes as u64).filter(|end| *end <= self.len());
+        let Some(end) = end else {
+            return Err(WindowError::OutsideReservation { offset, bytes: bytes as u64, len: self.len() });
+        };
+        let mut occupied = self.lock();
+        if let Some(live_offset) = occupied.overlap(offset, end) {
+            return Err(WindowError::Overlap { offset, bytes: bytes as u64, live_offset });
+        }
+        if occupied.parts.len() >= RESERVATION_REGIONS_MAX {
+            return Err(WindowError::TooManyRegions { max: RESERVATION_REGIONS_MAX });
+        }
+        occupied.parts.insert(offset, bytes);
+        Ok(occupied)
     }
 
     /// The address `offset` bytes into the range, as mmap wants it.
@@ -165,9 +223,10 @@ impl Occupied {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // What is not unmapped costs addresses and harms nobody; the same goes for an error of the kernel.
-        if !self.lock().torn {
-            // SAFETY: the range is what was mapped at the start, without gaps. Each region in it holds an `Arc` of
-            // this reservation, so none is left.
+        let occupied = self.lock();
+        if !occupied.torn && occupied.parts.is_empty() {
+            // SAFETY: the range is what was mapped at the start, without gaps: no part is ceded. Each region in it holds
+            // an `Arc` of this reservation, so none is left.
             let _ = unsafe { map::unmap(self.start, self.bytes) };
         }
     }

@@ -1,6 +1,5 @@
 //! A context of the GPU.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +10,13 @@ use vgpu_proto::Status;
 use vgpu_proto::limits::STREAM_PENDING_MAX;
 
 use super::device::{Card, Recorded, Room};
-use super::driver::{Allocation, Event, Handle, Stream};
+use super::driver::{Event, Handle, Stream};
 use super::fault::Fault;
 use super::function::Kernel;
 use super::image;
 use super::module::{Modules, next_key};
 use super::order::Kind;
+use super::placement::Placement;
 use super::queue::Queue;
 use super::space::Owner;
 use super::stack::Stack;
@@ -40,13 +40,13 @@ pub(super) struct Shared {
     stack: Arc<Stack>,
     events: Arc<dyn DeviceEvents>,
     legacy: StreamKey,
-    /// For clearing new memory.
+    /// Never has work: asked whether the context is still good.
     own_stream: Stream,
     streams: Mutex<Streams>,
     watch: Watch,
     fault: Fault,
     modules: Modules,
-    allocations: Mutex<HashMap<u64, Allocation>>,
+    placement: Mutex<Placement>,
     released: AtomicBool,
 }
 
@@ -81,7 +81,7 @@ impl CudaContext {
             watch: Watch::default(),
             fault: Fault::default(),
             modules: Modules::default(),
-            allocations: Mutex::default(),
+            placement: Mutex::default(),
             released: AtomicBool::new(false),
         });
         let watcher = Arc::clone(&shared);
@@ -106,7 +106,7 @@ impl Shared {
         &self.handle
     }
 
-    pub(super) fn own_stream(&self) -> &Stream {
+    fn own_stream(&self) -> &Stream {
         &self.own_stream
     }
 
@@ -122,8 +122,8 @@ impl Shared {
         &self.fault
     }
 
-    pub(super) fn allocations(&self) -> &Mutex<HashMap<u64, Allocation>> {
-        &self.allocations
+    pub(super) fn placement(&self) -> &Mutex<Placement> {
+        &self.placement
     }
 
     pub(super) fn streams(&self) -> MutexGuard<'_, Streams> {
@@ -191,7 +191,7 @@ impl Shared {
 
     /// Asks the driver whether the context is still good.
     pub(super) fn probe(&self) {
-        let _ = self.judge(self.own_stream.is_idle());
+        let _ = self.judge(self.own_stream().is_idle());
     }
 
     /// Whether nothing runs.
@@ -211,8 +211,7 @@ impl Shared {
         self.card.remove_events(self.number);
         self.card.space().remove_all(self.number);
         self.modules.remove_all();
-        let allocations = std::mem::take(&mut *self.allocations.lock());
-        drop(allocations);
+        self.placement.lock().free_all(self.card.arena());
         if self.fault.get().is_none() {
             self.card.return_room(&self.handle);
         }
@@ -227,7 +226,7 @@ impl Context for CudaContext {
     fn stream_create(&self, blocking: bool, priority: i32) -> Result<StreamKey, DeviceError> {
         let shared = &self.shared;
         shared.fault.check()?;
-        let stream = shared.judge(Stream::new(&shared.handle, blocking, priority))?;
+        let stream = shared.judge(Stream::new(shared.handle(), blocking, priority))?;
         let queue = Queue::new(stream, shared.card.counters().take()?);
         let key = StreamKey(next_key());
         let kind = if blocking { Kind::Blocking } else { Kind::NonBlocking };
@@ -312,6 +311,14 @@ impl Context for CudaContext {
         end.check_timed()?;
         let elapsed_ms = shared.judge(end.event().elapsed_ms(start.event()))?;
         Ok((f64::from(elapsed_ms) * 1e6).round() as i64)
+    }
+
+    fn memory_cost(&self, bytes: u64) -> Option<u64> {
+        Placement::cost(bytes)
+    }
+
+    fn memory_taken(&self) -> u64 {
+        self.shared.placement.lock().taken_bytes()
     }
 
     fn memory_alloc(&self, bytes: u64) -> Result<u64, DeviceError> {

@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 use vgpu_proto::Status;
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_window::Region;
+use vgpu_window::{Region, Reservation};
 
+use super::arena::Arena;
 use super::context::CudaContext;
 use super::counter::Counters;
 use super::driver::{CudaError, Driver, Event, Handle, Missing, Property, describe};
 use super::pinned::Pinned;
 use super::space::{Owner, Space};
 use super::stack::Stack;
+use super::virtual_memory::Pieces;
 use crate::device::{Context, Device, DeviceError, DeviceEvents, EventKey};
 
 /// One GPU of the machine, for one session.
@@ -35,6 +37,8 @@ pub(super) struct Card {
     pageable_access: bool,
     counters: Arc<Counters>,
     pinned: Pinned,
+    arena: Arena,
+    pieces: Pieces,
     space: Space,
     events: RwLock<HashMap<EventKey, Arc<Recorded>>>,
     /// The first context lives as long as the device: host memory is registered there. It is given to the session's first
@@ -90,6 +94,8 @@ impl CudaDevice {
             pageable_access: Property::PageableAccess.of(driver, ordinal)?,
             counters: Counters::new(&room.handle)?,
             pinned: Pinned::new(&room.handle),
+            arena: Arena::new(&room.handle),
+            pieces: Pieces::default(),
             space: Space::default(),
             events: RwLock::default(),
             home: Home { room, taken: AtomicBool::new(false) },
@@ -112,6 +118,10 @@ impl CudaDevice {
             }
         }
         Err(CudaError::UnknownUuid { count: u32::MAX })
+    }
+
+    pub(super) fn card(&self) -> &Card {
+        &self.card
     }
 
     /// Whether kernels reach all memory of this process (HMM), not only what is registered. Then a guest's kernel can
@@ -142,6 +152,11 @@ impl Device for CudaDevice {
         events: Arc<dyn DeviceEvents>,
     ) -> Result<Arc<dyn Context>, DeviceError> {
         Ok(CudaContext::new(&self.card, events)?)
+    }
+
+    fn arena_set(&self, arena: &Arc<Reservation>) -> Result<(), DeviceError> {
+        let late = || DeviceError::new(Status::ERROR_INVALID_VALUE, "device memory lies elsewhere already");
+        if self.card.arena.set(arena) { Ok(()) } else { Err(late()) }
     }
 
     fn host_region_add(&self, address: u64, region: &Arc<Region>) -> Result<(), DeviceError> {
@@ -191,6 +206,19 @@ impl Card {
 
     pub(super) fn pinned(&self) -> &Pinned {
         &self.pinned
+    }
+
+    pub(super) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    pub(super) fn pieces(&self) -> &Pieces {
+        &self.pieces
+    }
+
+    /// The first context. It lives as long as the device.
+    pub(super) fn home(&self) -> &Arc<Handle> {
+        &self.home.room.handle
     }
 
     pub(super) fn space(&self) -> &Space {

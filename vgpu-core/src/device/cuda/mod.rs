@@ -24,8 +24,7 @@
 //!
 //! # What is not as the trait would like it
 //! Measured on an H100 with driver 580; `tests/conformance_cuda.rs` lists the cases.
-//! - Device addresses are the driver's choice, not the session's arena: placement through the driver's virtual memory
-//!   calls comes with the guest's own allocator.
+//! - Addresses of a module's variables are the driver's choice; all other device memory lies in the session's arena.
 //! - A fault in one context ends every context of its process. Each tells its own session.
 //! - A fault is told only once the context's other kernels have ended, and the driver loads modules only then. Beside an
 //!   endless kernel the watchdog must end the process.
@@ -37,6 +36,7 @@
 //! - Copies between two pinned places may be done by the driver in the caller's thread.
 #![allow(unsafe_code)]
 
+mod arena;
 mod bounds;
 mod context;
 mod counter;
@@ -50,12 +50,14 @@ mod memory;
 mod module;
 mod order;
 mod pinned;
+mod placement;
 mod queue;
 mod space;
 mod stack;
 mod streams;
 mod submit;
 mod transfer;
+mod virtual_memory;
 mod wait;
 mod watch;
 

@@ -1,4 +1,4 @@
-//! Which addresses a session may name: its allocations, its modules' variables, its pinned regions.
+//! Which addresses a session may name: its allocations, its modules' variables, its pinned regions, what it has mapped.
 //!
 //! The driver takes any address of this process for a copy, private memory too. So an address that is not in this list
 //! never gets to the driver.
@@ -17,12 +17,16 @@ pub(super) enum Owner {
     Context(u64),
     /// The device's pinned regions.
     Host,
+    /// The guest, who maps memory itself, piece by piece.
+    Guest,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Range {
     bytes: u64,
     owner: Owner,
+    /// Whether it may be accessed.
+    open: bool,
 }
 
 /// The ranges of a device.
@@ -34,12 +38,39 @@ pub(super) struct Space {
 impl Space {
     /// Adds a range; `false` if it overlaps another.
     pub(super) fn add(&self, address: u64, bytes: u64, owner: Owner) -> bool {
+        self.insert(address, Range { bytes, owner, open: true })
+    }
+
+    /// Adds a mapping of the guest, without access; `false` if it overlaps another range.
+    pub(super) fn map(&self, address: u64, bytes: u64) -> bool {
+        self.insert(address, Range { bytes, owner: Owner::Guest, open: false })
+    }
+
+    /// Opens or closes the guest's mappings that begin in a range.
+    pub(super) fn open(&self, address: u64, bytes: u64, open: bool) {
+        let mut ranges = self.ranges.write();
+        for (_, range) in ranges.range_mut(address..address.saturating_add(bytes)) {
+            if range.owner == Owner::Guest {
+                range.open = open;
+            }
+        }
+    }
+
+    /// Removes the guest's mappings that begin in a range.
+    pub(super) fn unmap(&self, address: u64, bytes: u64) {
+        let guests = |_: &u64, range: &mut Range| range.owner == Owner::Guest;
+        let range = address..address.saturating_add(bytes);
+        self.ranges.write().extract_if(range, guests).for_each(drop);
+    }
+
+    fn insert(&self, address: u64, new: Range) -> bool {
+        let bytes = new.bytes;
         let Some(end) = address.checked_add(bytes) else { return false };
         let mut ranges = self.ranges.write();
         let free =
             ranges.range(..end).next_back().is_none_or(|(start, range)| start + range.bytes <= address);
         if free {
-            ranges.insert(address, Range { bytes, owner });
+            ranges.insert(address, new);
         }
         free
     }
@@ -58,17 +89,30 @@ impl Space {
         self.ranges.write().retain(|_, range| range.owner != Owner::Context(context));
     }
 
-    /// Checks that one range holds all of `bytes` at `address`.
+    /// Checks that one range holds all of `bytes` at `address`, or mappings of the guest that follow one another closely.
     ///
     /// # Errors
     /// `INVALID_VALUE`.
     pub(super) fn check(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        let end = address.checked_add(bytes).ok_or_else(|| outside(address, bytes))?;
         let ranges = self.ranges.read();
-        let inside = ranges.range(..=address).next_back().is_some_and(|(start, range)| {
-            let offset = address - start;
-            offset < range.bytes && bytes <= range.bytes - offset
-        });
-        if inside { Ok(()) } else { Err(outside(address, bytes)) }
+        let mut found = ranges.range(..=address).next_back();
+        let mut at = address;
+        while let Some((start, range)) = found {
+            let range_end = start + range.bytes;
+            if !range.open || at >= range_end {
+                break;
+            }
+            if end <= range_end {
+                return Ok(());
+            }
+            if range.owner != Owner::Guest {
+                break;
+            }
+            at = range_end;
+            found = ranges.get_key_value(&at).filter(|(_, next)| next.owner == Owner::Guest);
+        }
+        Err(outside(address, bytes))
     }
 }
 

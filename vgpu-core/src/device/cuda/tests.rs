@@ -107,6 +107,24 @@ fn space_knows_its_ranges() {
     assert!(space.check(0x1000, 1).is_err() && space.check(0x2000, 1).is_ok());
 }
 
+#[test]
+fn mappings_of_the_guest_are_one_array_where_they_are_open() {
+    let space = Space::default();
+    assert!(space.map(0x1000, 0x1000) && space.map(0x2000, 0x1000) && space.map(0x4000, 0x1000));
+    assert!(!space.map(0x2fff, 1));
+    assert!(space.add(0x3000, 0x1000, Owner::Context(1)));
+    assert!(space.check(0x1000, 1).is_err(), "no access was set");
+    space.open(0x1000, 0x2000, true);
+    assert!(space.check(0x1fff, 2).is_ok() && space.check(0x1000, 0x2000).is_ok());
+    assert!(space.check(0x2fff, 2).is_err(), "an allocation is no part of it");
+    assert!(space.check(0x3fff, 2).is_err() && space.check(0x4000, 1).is_err());
+    space.open(0x2000, 0x1000, false);
+    assert!(space.check(0x1fff, 2).is_err() && space.check(0x1fff, 1).is_ok());
+    space.unmap(0x1000, 0x2000);
+    assert!(space.check(0x1000, 1).is_err() && space.check(0x3000, 1).is_ok());
+    assert!(space.map(0x1000, 0x2000));
+}
+
 /// A cubin of one section of code and a symbol table with one symbol.
 fn elf(symbol_kind: u8, symbol_flags: u8) -> Vec<u8> {
     let (code, symbols, sections) = (64_u64, 128_u64, 176_u64);

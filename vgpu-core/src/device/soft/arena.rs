@@ -10,6 +10,7 @@ use vgpu_proto::Status;
 
 use super::faults::FaultPlan;
 use crate::device::DeviceError;
+use crate::device::ranges::FreeRanges;
 
 /// Alignment of each allocation, in bytes, as `cuMemAlloc` promises.
 pub(super) const ALIGN_BYTES: u64 = 256;
@@ -26,8 +27,7 @@ pub(super) type Owner = u64;
 /// The range of device addresses, and how much of the card's memory is taken.
 #[derive(Debug)]
 pub(super) struct Arena {
-    /// Free ranges: start and length.
-    free: BTreeMap<u64, u64>,
+    free: FreeRanges,
     taken: BTreeMap<u64, Taken>,
     /// Where the search for room begins.
     next: u64,
@@ -55,7 +55,7 @@ impl Arena {
         // The first gap keeps a pointer below the first allocation from hitting what lies before the range.
         let start = base + GAP_BYTES;
         Self {
-            free: BTreeMap::from([(start, range_bytes - GAP_BYTES)]),
+            free: FreeRanges::new(start, range_bytes - GAP_BYTES),
             taken: BTreeMap::new(),
             next: start,
             used_bytes: 0,
@@ -67,13 +67,23 @@ impl Arena {
         }
     }
 
+    /// What an allocation of `bytes` bytes is counted as.
+    pub(super) const fn cost(bytes: u64) -> Option<u64> {
+        bytes.checked_next_multiple_of(ALIGN_BYTES)
+    }
+
+    /// Bytes of the owner's allocation that begins at `address`.
+    pub(super) fn bytes_of(&self, owner: Owner, address: u64) -> Option<u64> {
+        self.taken.get(&address).filter(|taken| taken.owner == owner).map(|taken| taken.bytes)
+    }
+
     /// Takes `bytes` at a multiple of `align`, which is a power of two.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, with the cause.
     pub(super) fn alloc(&mut self, owner: Owner, bytes: u64, align: u64) -> Result<u64, DeviceError> {
         let align = align.max(ALIGN_BYTES);
-        let charged = bytes.checked_next_multiple_of(ALIGN_BYTES).ok_or_else(|| self.full(bytes))?;
+        let charged = Self::cost(bytes).ok_or_else(|| self.full(bytes))?;
         if self.allocations >= self.oom_after_allocations
             || self.allocated_bytes.saturating_add(charged) > self.oom_after_bytes
         {
@@ -88,7 +98,8 @@ impl Arena {
             return Err(self.full(bytes));
         }
         let span = charged + GAP_BYTES;
-        let address = self.take_range(span, align).ok_or_else(|| self.full(bytes))?;
+        let address = self.free.take(span, align, self.next).ok_or_else(|| self.full(bytes))?;
+        self.next = address + span;
         self.taken.insert(address, Taken { owner, bytes: charged, span });
         self.used_bytes += charged;
         self.allocations += 1;
@@ -103,13 +114,8 @@ impl Arena {
         };
         self.taken.remove(&address);
         self.used_bytes -= taken.bytes;
-        self.give_range(address, taken.span);
+        self.free.give(address, taken.span);
         true
-    }
-
-    /// Whether `address` is the start of an allocation of that owner.
-    pub(super) fn owns(&self, owner: Owner, address: u64) -> bool {
-        self.taken.get(&address).is_some_and(|taken| taken.owner == owner)
     }
 
     /// Addresses of all that the owner has.
@@ -140,48 +146,6 @@ impl Arena {
             self.memory_bytes - self.used_bytes,
             self.memory_bytes
         ))
-    }
-
-    /// Finds room from `next` upwards, then from the start of the range.
-    fn take_range(&mut self, span: u64, align: u64) -> Option<u64> {
-        let around = self.free.range(..=self.next).next_back().map(|(start, bytes)| (*start, *bytes));
-        let behind = self.free.range(self.next..).map(|(start, bytes)| (*start, *bytes));
-        let before = self.free.range(..self.next).map(|(start, bytes)| (*start, *bytes));
-        let from_next = around.into_iter().map(|block| (block, self.next));
-        let (block, address) = from_next
-            .chain(behind.map(|block| (block, block.0)))
-            .chain(before.map(|block| (block, block.0)))
-            .find_map(|((start, bytes), from)| {
-                let address = from.max(start).checked_next_multiple_of(align)?;
-                let end = address.checked_add(span)?;
-                (end <= start + bytes).then_some(((start, bytes), address))
-            })?;
-        let (start, bytes) = block;
-        self.free.remove(&start);
-        if address > start {
-            self.free.insert(start, address - start);
-        }
-        let (end, block_end) = (address + span, start + bytes);
-        if block_end > end {
-            self.free.insert(end, block_end - end);
-        }
-        self.next = end;
-        Some(address)
-    }
-
-    /// Makes a range free and joins it with its neighbours.
-    fn give_range(&mut self, mut start: u64, mut bytes: u64) {
-        if let Some((&before, &before_bytes)) = self.free.range(..start).next_back()
-            && before + before_bytes == start
-        {
-            self.free.remove(&before);
-            start = before;
-            bytes += before_bytes;
-        }
-        if let Some(behind_bytes) = self.free.remove(&(start + bytes)) {
-            bytes += behind_bytes;
-        }
-        self.free.insert(start, bytes);
     }
 }
 
@@ -234,7 +198,7 @@ mod tests {
             assert!(arena.release(1, half) && arena.release(2, other));
             assert!(!arena.release(1, half), "freed twice");
         }
-        assert_eq!(arena.free.len(), 1);
+        assert_eq!(arena.free.count(), 1);
         assert_eq!(arena.used_bytes, 0);
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use vgpu_proto::Status;
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_proto::limits::ARENA_RANGE_BYTES;
+use vgpu_proto::limits::ARENA_HOST_BYTES;
 use vgpu_window::Region;
 
 use super::arena::{Arena, Owner};
@@ -16,6 +16,7 @@ use super::exec::Budget;
 use super::executor::Executor;
 use super::memory::AddressSpace;
 use super::queue::Queues;
+use super::virtual_memory::Pieces;
 use crate::device::DeviceError;
 
 #[derive(Debug)]
@@ -28,10 +29,12 @@ pub(super) struct Card {
     /// Where host regions begin, so that only those are taken back as such.
     hosts: Mutex<HashSet<u64>>,
     executor: Arc<Executor>,
+    arena_base: u64,
+    pieces: Pieces,
 }
 
 impl Card {
-    /// A card whose device addresses lie in the [`ARENA_RANGE_BYTES`] bytes from `arena_base`.
+    /// A card whose device addresses lie in the [`ARENA_HOST_BYTES`] bytes from `arena_base`.
     pub(super) fn new(config: SoftConfig, arena_base: u64) -> Result<Self, ConfigError> {
         config.check()?;
         let memory = Arc::new(AddressSpace::new());
@@ -40,11 +43,13 @@ impl Card {
         let executor = Executor::new(queues, Arc::clone(&memory), config.threads, lost_after);
         Ok(Self {
             description: config.description(),
-            arena: Mutex::new(Arena::new(arena_base, ARENA_RANGE_BYTES, config.memory_bytes, &config.faults)),
+            arena: Mutex::new(Arena::new(arena_base, ARENA_HOST_BYTES, config.memory_bytes, &config.faults)),
             memory,
             budget: Arc::default(),
             hosts: Mutex::new(HashSet::new()),
             executor: Arc::new(executor),
+            arena_base,
+            pieces: Pieces::default(),
             config,
         })
     }
@@ -59,6 +64,15 @@ impl Card {
 
     pub(super) const fn memory(&self) -> &Arc<AddressSpace> {
         &self.memory
+    }
+
+    /// Memory that the guest maps itself.
+    pub(super) const fn pieces(&self) -> &Pieces {
+        &self.pieces
+    }
+
+    pub(super) const fn arena_base(&self) -> u64 {
+        self.arena_base
     }
 
     /// Memory for kernels that run.
@@ -110,19 +124,17 @@ impl Card {
 
     /// Whether an allocation of that owner starts there.
     pub(super) fn owns(&self, owner: Owner, address: u64) -> bool {
-        self.arena.lock().owns(owner, address)
+        self.arena.lock().bytes_of(owner, address).is_some()
     }
 
-    /// Frees an allocation of that owner, and tells whether there was one.
-    pub(super) fn free(&self, owner: Owner, address: u64) -> bool {
+    /// Frees an allocation of that owner, if there is one, and tells how many bytes it was counted as.
+    pub(super) fn free(&self, owner: Owner, address: u64) -> Option<u64> {
         let mut arena = self.arena.lock();
-        let owned = arena.owns(owner, address);
-        if owned {
-            // The address must lead nowhere before it can be given out again.
-            self.memory.remove(address);
-            arena.release(owner, address);
-        }
-        owned
+        let bytes = arena.bytes_of(owner, address)?;
+        // The address must lead nowhere before it can be given out again.
+        self.memory.remove(address);
+        arena.release(owner, address);
+        Some(bytes)
     }
 
     /// Frees all that an owner has.

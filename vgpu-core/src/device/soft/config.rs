@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_proto::limits::ARENA_RANGE_BYTES;
+use vgpu_proto::limits::ARENA_HOST_BYTES;
 
 use super::attributes;
 use super::context::PRIORITIES;
@@ -15,7 +15,7 @@ pub const MEMORY_BYTES_MIN: u64 = 2 << 20;
 
 /// Most memory of a software GPU, in bytes: a quarter of the address range, so that freed addresses can rest before
 /// they are used again.
-pub const MEMORY_BYTES_MAX: u64 = ARENA_RANGE_BYTES / 4;
+pub const MEMORY_BYTES_MAX: u64 = ARENA_HOST_BYTES / 2;
 
 /// Most threads of a software GPU: more than any machine it runs on has cores to give.
 pub const THREADS_MAX: u32 = 256;

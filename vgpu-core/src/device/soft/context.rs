@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_proto::Status;
 
-use super::arena::Owner;
+use super::arena::{Arena, Owner};
 use super::attribute;
 use super::card::Card;
 use super::event::Event;
@@ -42,6 +43,8 @@ pub(super) struct SoftContext {
     legacy: StreamKey,
     env: Env,
     modules: Mutex<Modules>,
+    /// Bytes that its allocations are counted as.
+    taken_bytes: AtomicU64,
 }
 
 impl SoftContext {
@@ -58,7 +61,14 @@ impl SoftContext {
             budget: Arc::clone(card.budget()),
             clock_ns: Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
         };
-        Self { card, owner, legacy, env, modules: Mutex::new(Modules::default()) }
+        Self {
+            card,
+            owner,
+            legacy,
+            env,
+            modules: Mutex::new(Modules::default()),
+            taken_bytes: AtomicU64::new(0),
+        }
     }
 
     /// Waits for all work submitted so far.
@@ -247,12 +257,22 @@ impl Context for SoftContext {
         Ok(end_ns.wrapping_sub(start_ns).cast_signed())
     }
 
+    fn memory_cost(&self, bytes: u64) -> Option<u64> {
+        Arena::cost(bytes)
+    }
+
+    fn memory_taken(&self) -> u64 {
+        self.taken_bytes.load(Ordering::Relaxed)
+    }
+
     fn memory_alloc(&self, bytes: u64) -> Result<u64, DeviceError> {
         self.card.executor().queues().check_context(self.owner)?;
         if bytes == 0 {
             return Err(DeviceError::new(Status::ERROR_INVALID_VALUE, "an allocation of 0 bytes"));
         }
-        self.card.alloc(self.owner, bytes, 1)
+        let address = self.card.alloc(self.owner, bytes, 1)?;
+        self.taken_bytes.fetch_add(Arena::cost(bytes).unwrap_or(bytes), Ordering::Relaxed);
+        Ok(address)
     }
 
     /// Frees even after a sticky error, so that what the memory was charged for comes back.
@@ -266,7 +286,9 @@ impl Context for SoftContext {
         }
         self.wait_for_all();
         // Another thread may have freed it meanwhile.
-        if self.card.free(self.owner, address) { Ok(()) } else { Err(unknown()) }
+        let freed = self.card.free(self.owner, address).ok_or_else(unknown)?;
+        self.taken_bytes.fetch_sub(freed, Ordering::Relaxed);
+        Ok(())
     }
 
     fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError> {

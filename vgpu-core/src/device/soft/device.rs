@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use vgpu_proto::Status;
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_window::Region;
+use vgpu_window::{Region, Reservation};
 
 use super::card::Card;
 use super::config::{ConfigError, SoftConfig};
@@ -19,7 +20,7 @@ pub struct SoftDevice {
 }
 
 impl SoftDevice {
-    /// Makes a card whose device addresses lie in the [`vgpu_proto::limits::ARENA_RANGE_BYTES`] bytes from
+    /// Makes a card whose device addresses lie in the [`vgpu_proto::limits::ARENA_HOST_BYTES`] bytes from
     /// `arena_base`, which is a multiple of 64 KiB. Nothing is mapped there; the range is the caller's to keep free.
     ///
     /// # Errors
@@ -28,7 +29,6 @@ impl SoftDevice {
         Ok(Arc::new(Self { card: Arc::new(Card::new(config, arena_base)?) }))
     }
 
-    #[cfg(test)]
     pub(super) fn card(&self) -> &Card {
         &self.card
     }
@@ -57,6 +57,16 @@ impl Device for SoftDevice {
         let (owner, legacy) = queues.open_context(Arc::clone(&events));
         drop(queues);
         Ok(Arc::new(SoftContext::new(Arc::clone(&self.card), owner, legacy, events)))
+    }
+
+    /// Checks it: the address was set when the device was made, and nothing is mapped there.
+    fn arena_set(&self, arena: &Arc<Reservation>) -> Result<(), DeviceError> {
+        if arena.base() == self.card.arena_base() {
+            return Ok(());
+        }
+        let (set, asked) = (self.card.arena_base(), arena.base());
+        let text = format!("device memory lies at {set:#x}, not at {asked:#x}");
+        Err(DeviceError::new(Status::ERROR_INVALID_VALUE, text))
     }
 
     fn host_region_add(&self, address: u64, region: &Arc<Region>) -> Result<(), DeviceError> {

@@ -89,6 +89,32 @@ impl AddressSpace {
         (bytes <= region.len() - offset).then_some((region, offset))
     }
 
+    /// The region that `address` lies in, the offset of `address` in it, and how many of `bytes` bytes from there it holds.
+    pub fn find_part(&self, address: u64, bytes: u64) -> Option<(Arc<Region>, u64, u64)> {
+        let (start, region) = self.covering(address)?;
+        let offset = address - start;
+        let part = bytes.min(region.len() - offset);
+        Some((region, offset, part))
+    }
+
+    /// Whether regions without a gap hold all of `bytes` bytes, more than 0, from `address` on. Memory that a program maps
+    /// piece by piece is one array to it.
+    pub fn holds(&self, address: u64, bytes: u64) -> bool {
+        let Some(end) = address.checked_add(bytes) else { return false };
+        let regions = self.regions.read();
+        let mut covered = end;
+        for (&start, region) in regions.range(..end).rev() {
+            if start + region.len() < covered {
+                return false;
+            }
+            covered = start;
+            if start <= address {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The region that `address` lies in, and its start.
     pub(crate) fn covering(&self, address: u64) -> Option<(u64, Arc<Region>)> {
         let regions = self.regions.read();
@@ -122,7 +148,11 @@ mod tests {
         assert_eq!(space.insert(0x10, Arc::clone(&region)), Err(AddressError::Misaligned(0x10)));
         let beyond = space.insert(ADDRESS_END - 256, region);
         assert!(matches!(beyond, Err(AddressError::OutOfRange { .. })));
-        assert!(space.remove(0x10000).is_some());
+        space.insert(0x11000, Arc::new(Region::anonymous(256).unwrap())).unwrap();
+        assert!(space.holds(0x10ff8, 16) && space.holds(0x10000, 0x1100) && !space.holds(0x10000, 0x1101));
+        assert!(!space.holds(0xffff, 2) && !space.holds(0x20000, 1) && !space.holds(u64::MAX, 2));
+        assert_eq!(space.find_part(0x10ff8, 16).unwrap().2, 8);
+        assert!(space.remove(0x10000).is_some() && !space.holds(0x10ff8, 16));
         assert!(space.find(0x10000, 1).is_none());
     }
 }

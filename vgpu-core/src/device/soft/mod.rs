@@ -30,6 +30,7 @@ mod stream;
 mod tests;
 mod transfer;
 mod turn;
+mod virtual_memory;
 
 pub use config::{
     COMPUTE_CAPABILITY_MAX, COMPUTE_CAPABILITY_MIN, ComputeCapability, ComputeCapabilityError, ConfigError,

@@ -38,7 +38,7 @@ impl Transfer {
         }
         let found = match self {
             Self::Copy { destination, source, bytes, .. } => {
-                resolve(memory, destination, 0, *bytes).and_then(|_| resolve(memory, source, 0, *bytes))
+                check_place(memory, destination, *bytes).and_then(|()| check_place(memory, source, *bytes))
             }
             Self::Fill { destination, element_bytes, count, .. } => {
                 if !matches!(element_bytes, 1 | 2 | 4) {
@@ -54,11 +54,11 @@ impl Transfer {
                 let bytes = count
                     .checked_mul(u64::from(*element_bytes))
                     .ok_or_else(|| invalid("memset is longer than any memory"))?;
-                resolve(memory, &Place::Address(*destination), 0, bytes)
+                check_place(memory, &Place::Address(*destination), bytes)
             }
             Self::Word { address, .. } => return check_word(memory, *address),
         };
-        found.map(|_| ()).map_err(|lost| invalid(lost.0))
+        found.map_err(|lost| invalid(lost.0))
     }
 
     /// Moves the next bytes.
@@ -81,8 +81,8 @@ impl Transfer {
         match self {
             Self::Copy { destination, source, bytes, done } => {
                 let now = (*bytes - *done).min(SLICE_BYTES);
-                let (to, to_offset) = resolve(memory, destination, *done, now)?;
-                let (from, from_offset) = resolve(memory, source, *done, now)?;
+                let (to, to_offset, now) = resolve_part(memory, destination, *done, now)?;
+                let (from, from_offset, now) = resolve_part(memory, source, *done, now)?;
                 from.copy_to(from_offset, &to, to_offset, now).map_err(|out| Lost(out.to_string()))?;
                 *done += now;
                 Ok(if *done == *bytes { Slice::Complete } else { Slice::More })
@@ -91,7 +91,11 @@ impl Transfer {
                 let element = u64::from(*element_bytes);
                 let now = (*count - *done).min(SLICE_BYTES / element);
                 let place = Place::Address(*destination);
-                let (to, offset) = resolve(memory, &place, *done * element, now * element)?;
+                let (to, offset, part) = resolve_part(memory, &place, *done * element, now * element)?;
+                let now = part / element;
+                if now == 0 {
+                    return Err(outside(element, format!("{destination:#x}")));
+                }
                 let pattern = value.to_le_bytes();
                 let pattern = &pattern[..pattern.len().min(*element_bytes as usize)];
                 to.fill(offset, pattern, now).map_err(|out| Lost(out.to_string()))?;
@@ -133,9 +137,40 @@ pub(super) fn read_word(memory: &AddressSpace, address: u64) -> Result<u32, Devi
 /// A range that no memory holds.
 struct Lost(String);
 
+/// Whether a place has `bytes` bytes, more than 0.
+fn check_place(memory: &AddressSpace, place: &Place, bytes: u64) -> Result<(), Lost> {
+    match place {
+        Place::Address(address) if memory.holds(*address, bytes) => Ok(()),
+        Place::Address(address) => Err(outside(bytes, format!("{address:#x}"))),
+        Place::Region(..) => resolve(memory, place, 0, bytes).map(drop),
+    }
+}
+
+/// The memory `at` bytes into a place, and how many of `bytes` bytes lie there in one piece.
+fn resolve_part(
+    memory: &AddressSpace,
+    place: &Place,
+    at: u64,
+    bytes: u64,
+) -> Result<(Arc<Region>, u64, u64), Lost> {
+    match place {
+        Place::Address(address) => {
+            let start = address.checked_add(at).ok_or_else(|| outside(bytes, format!("{address:#x}")))?;
+            memory.find_part(start, bytes).ok_or_else(|| outside(bytes, format!("{start:#x}")))
+        }
+        Place::Region(..) => {
+            resolve(memory, place, at, bytes).map(|(region, offset)| (region, offset, bytes))
+        }
+    }
+}
+
+fn outside(bytes: u64, place: String) -> Lost {
+    Lost(format!("{bytes} bytes at {place} are outside all memory"))
+}
+
 /// The memory `at` bytes into a place.
 fn resolve(memory: &AddressSpace, place: &Place, at: u64, bytes: u64) -> Result<(Arc<Region>, u64), Lost> {
-    let out_of = |text: String| Lost(format!("{bytes} bytes at {text} are outside all memory"));
+    let out_of = |text: String| outside(bytes, text);
     match place {
         Place::Address(address) => {
             let start = address.checked_add(at).ok_or_else(|| out_of(format!("{address:#x}")))?;

@@ -1,5 +1,6 @@
 //! A device that does nothing but note what it is asked, in order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -7,11 +8,11 @@ use parking_lot::Mutex;
 use vgpu_proto::Status;
 use vgpu_proto::control::{FunctionDescription, ParamDescription};
 use vgpu_proto::handshake::DeviceDescription;
-use vgpu_window::Region;
+use vgpu_window::{Region, Reservation};
 
 use crate::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, Mark, ModuleKey,
-    StreamKey, Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, Mark, MemoryAccess,
+    MemoryKey, ModuleKey, StreamKey, VirtualMemory, Work,
 };
 use crate::session::{CreditKind, CreditSource, SessionSink};
 
@@ -64,6 +65,8 @@ struct Log {
     pending: AtomicU32,
     next: AtomicU64,
     refuse: Mutex<Option<Status>>,
+    /// Bytes of each allocation, by address.
+    memory: Mutex<HashMap<u64, u64>>,
     /// Module loads under way, and the most that ever were.
     loads: AtomicU32,
     loads_most: AtomicU32,
@@ -115,11 +118,57 @@ impl Device for MockDevice {
         Ok(Arc::new(MockContext(self.log.clone())))
     }
 
+    fn arena_set(&self, _arena: &Arc<Reservation>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn host_region_add(&self, _address: u64, _region: &Arc<Region>) -> Result<(), DeviceError> {
         Ok(())
     }
 
     fn host_region_remove(&self, _address: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+impl VirtualMemory for MockDevice {
+    fn address_reserve(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        self.log.note(format!("reserve {address:#x} {bytes}"))
+    }
+
+    fn address_free(&self, address: u64) -> Result<(), DeviceError> {
+        self.log.note(format!("free {address:#x}"))
+    }
+
+    fn memory_create(&self, bytes: u64) -> Result<MemoryKey, DeviceError> {
+        self.log.note(format!("create {bytes}"))?;
+        Ok(MemoryKey(self.log.next.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    fn memory_release(&self, _memory: MemoryKey) {
+        let _ = self.log.note("release".into());
+    }
+
+    fn memory_map(&self, address: u64, _memory: MemoryKey) -> Result<(), DeviceError> {
+        self.log.note(format!("map {address:#x}"))
+    }
+
+    fn memory_unmap(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        self.log.note(format!("unmap {address:#x} {bytes}"))
+    }
+
+    fn memory_set_access(&self, address: u64, bytes: u64, access: MemoryAccess) -> Result<(), DeviceError> {
+        self.log.note(format!("access {address:#x} {bytes} {access:?}"))
+    }
+}
+
+impl Log {
+    /// Notes work of no stream, unless everything is refused.
+    fn note(&self, text: String) -> Result<(), DeviceError> {
+        if let Some(status) = *self.refuse.lock() {
+            return Err(DeviceError::new(status, "refused"));
+        }
+        self.work.lock().push((0, text));
         Ok(())
     }
 }
@@ -190,11 +239,22 @@ impl Context for MockContext {
         Ok(end.0.cast_signed() - start.0.cast_signed())
     }
 
-    fn memory_alloc(&self, _bytes: u64) -> Result<u64, DeviceError> {
-        Ok(self.next() << 20)
+    fn memory_cost(&self, bytes: u64) -> Option<u64> {
+        bytes.checked_next_multiple_of(256)
     }
 
-    fn memory_free(&self, _address: u64) -> Result<(), DeviceError> {
+    fn memory_taken(&self) -> u64 {
+        self.0.memory.lock().values().sum()
+    }
+
+    fn memory_alloc(&self, bytes: u64) -> Result<u64, DeviceError> {
+        let address = self.next() << 20;
+        self.0.memory.lock().insert(address, bytes.next_multiple_of(256));
+        Ok(address)
+    }
+
+    fn memory_free(&self, address: u64) -> Result<(), DeviceError> {
+        self.0.memory.lock().remove(&address);
         Ok(())
     }
 

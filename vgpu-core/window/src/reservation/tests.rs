@@ -166,3 +166,37 @@ fn a_shared_region_lies_where_both_ends_agreed() {
     mapped.read(10, &mut out).unwrap();
     assert_eq!(out, [42]);
 }
+
+/// A reservation far below where the kernel places mappings by itself, so that no other test gets what is ceded.
+fn remote(base: u64, page_count: u64) -> Arc<Reservation> {
+    Arc::new(Reservation::new_at(base, pages(page_count)).unwrap())
+}
+
+#[test]
+fn ceded_addresses_are_free_for_others_and_come_back() {
+    let held = remote(3 << 43, 8);
+    held.cede(pages(2), pages(3)).unwrap();
+    assert!(free(held.base() + pages(2), pages(3)));
+    assert!(!free(held.base(), pages(2)) && !free(held.base() + pages(5), pages(3)));
+    let overlap = held.cede(pages(4), pages(2)).unwrap_err();
+    assert!(matches!(overlap, WindowError::Overlap { live_offset, .. } if live_offset == pages(2)));
+    assert!(Region::create_shared_at("vgpu-test", &held, pages(3), pages(1)).is_err());
+    let other = Reservation::new_at(held.base() + pages(3), pages(1)).unwrap();
+    assert!(matches!(held.reclaim(pages(2)), Err(WindowError::AddressTaken { .. })));
+    drop(other);
+    held.reclaim(pages(2)).unwrap();
+    assert!(!free(held.base() + pages(2), pages(1)));
+    assert!(Region::create_shared_at("vgpu-test", &held, pages(3), pages(1)).is_ok());
+    let (base, bytes) = (held.base(), held.len());
+    drop(held);
+    assert!(free(base, bytes));
+}
+
+#[test]
+fn what_others_mapped_in_a_ceded_part_outlives_the_reservation() {
+    let held = remote(5 << 42, 4);
+    held.cede(pages(1), pages(1)).unwrap();
+    let other = Reservation::new_at(held.base() + pages(1), pages(1)).unwrap();
+    drop(held);
+    assert!(!free(other.base(), other.len()));
+}

@@ -19,6 +19,7 @@ thread_local! {
 /// A context of the driver.
 pub(in crate::device::cuda) struct Handle {
     raw: sys::CUcontext,
+    device: sys::CUdevice,
     /// Never used again, unlike the driver's addresses: a thread that still has a destroyed context current notices.
     number: u64,
 }
@@ -43,7 +44,12 @@ impl Handle {
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         // The driver makes a new context current in the thread that made it.
         CURRENT.set(number);
-        Ok(Self { raw, number })
+        Ok(Self { raw, device, number })
+    }
+
+    /// The GPU, as the driver numbers it.
+    pub(super) fn device(&self) -> sys::CUdevice {
+        self.device
     }
 
     /// Makes the context current in this thread.

@@ -1,4 +1,4 @@
-//! Device memory, registered host memory, copies and fills.
+//! Registered host memory, copies and fills.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -15,46 +15,6 @@ use crate::device::DeviceError;
 
 /// What memory is registered in, in bytes: a page of every architecture that CUDA 13 supports on Linux x86-64.
 const PAGE_BYTES: u64 = 4096;
-
-/// Device memory.
-#[derive(Debug)]
-pub(in crate::device::cuda) struct Allocation {
-    address: u64,
-    bytes: u64,
-    handle: Arc<Handle>,
-}
-
-impl Allocation {
-    /// May block. The memory holds what it held before.
-    pub(in crate::device::cuda) fn new(handle: &Arc<Handle>, bytes: u64) -> Result<Self, DeviceError> {
-        handle.bind()?;
-        let size = usize::try_from(bytes).map_err(|_| too_large(bytes))?;
-        let mut address = 0;
-        // SAFETY: `address` is a place for an address.
-        let result = unsafe { sys::cuMemAlloc_v2(&raw mut address, size) };
-        check(result, "cuMemAlloc")?;
-        Ok(Self { address, bytes, handle: Arc::clone(handle) })
-    }
-
-    pub(in crate::device::cuda) fn address(&self) -> u64 {
-        self.address
-    }
-
-    pub(in crate::device::cuda) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-impl Drop for Allocation {
-    /// May block: the driver waits for running work.
-    fn drop(&mut self) {
-        if self.handle.bind().is_ok() {
-            // SAFETY: the memory's owner goes, and who made it waited for the work that uses it. In a poisoned context
-            // the call fails, and the memory goes with the process.
-            let _ = unsafe { sys::cuMemFree_v2(self.address) };
-        }
-    }
-}
 
 fn too_large(bytes: u64) -> DeviceError {
     DeviceError::new(Status::ERROR_OUT_OF_MEMORY, format!("{bytes} bytes are more than any memory"))

@@ -1,0 +1,87 @@
+//! Memory that the guest maps itself, at addresses of the arena's upper part.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use vgpu_proto::Status;
+
+use super::device::{Card, CudaDevice};
+use super::driver::{AddressRange, Physical, set_access, unmap};
+use super::module::next_key;
+use crate::device::{DeviceError, MemoryAccess, MemoryKey, VirtualMemory};
+
+/// What the driver holds for the guest. Each is given back with its owner.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    ranges: Mutex<HashMap<u64, AddressRange>>,
+    memories: Mutex<HashMap<MemoryKey, Arc<Physical>>>,
+}
+
+impl Card {
+    fn offset(&self, address: u64) -> Result<u64, DeviceError> {
+        let base = self.arena().range()?.base();
+        address.checked_sub(base).ok_or_else(|| invalid(format!("{address:#x} lies below the arena")))
+    }
+}
+
+impl VirtualMemory for CudaDevice {
+    fn address_reserve(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        let card = self.card();
+        let range = card.arena().reserve(card.offset(address)?, bytes)?;
+        card.pieces().ranges.lock().insert(address, range);
+        Ok(())
+    }
+
+    fn address_free(&self, address: u64) -> Result<(), DeviceError> {
+        let card = self.card();
+        let range = card.pieces().ranges.lock().remove(&address);
+        drop(range.ok_or_else(|| invalid(format!("no range was reserved at {address:#x}")))?);
+        card.arena().reclaim(card.offset(address)?);
+        Ok(())
+    }
+
+    fn memory_create(&self, bytes: u64) -> Result<MemoryKey, DeviceError> {
+        let card = self.card();
+        let memory = Physical::new(card.home(), bytes)?;
+        let key = MemoryKey(next_key());
+        card.pieces().memories.lock().insert(key, Arc::new(memory));
+        Ok(key)
+    }
+
+    fn memory_release(&self, memory: MemoryKey) {
+        let released = self.card().pieces().memories.lock().remove(&memory);
+        drop(released);
+    }
+
+    fn memory_map(&self, address: u64, memory: MemoryKey) -> Result<(), DeviceError> {
+        let card = self.card();
+        let found = card.pieces().memories.lock().get(&memory).cloned();
+        let found = found.ok_or_else(|| invalid("no such memory".to_owned()))?;
+        if !card.space().map(address, found.bytes()) {
+            return Err(invalid(format!("other memory of the session lies at {address:#x}")));
+        }
+        // SAFETY: the addresses lie in a range that the session has reserved and frees only once nothing is mapped in it.
+        unsafe { found.map(address) }.inspect_err(|_| card.space().remove(address))
+    }
+
+    fn memory_unmap(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        let card = self.card();
+        // New work no longer finds it.
+        card.space().unmap(address, bytes);
+        // SAFETY: the session names whole mappings of its own. Work that still uses them meets a fault of its context.
+        unsafe { unmap(card.home(), address, bytes) }
+    }
+
+    fn memory_set_access(&self, address: u64, bytes: u64, access: MemoryAccess) -> Result<(), DeviceError> {
+        let card = self.card();
+        // SAFETY: the session names whole mappings of its own.
+        unsafe { set_access(card.home(), address, bytes, access) }?;
+        card.space().open(address, bytes, access != MemoryAccess::None);
+        Ok(())
+    }
+}
+
+fn invalid(text: String) -> DeviceError {
+    DeviceError::new(Status::ERROR_INVALID_VALUE, text)
+}
