@@ -105,6 +105,13 @@ impl HostBuilder {
         self
     }
 
+    /// Keeps so many spare workers. After the device was chosen.
+    #[must_use]
+    pub fn spares(mut self, count: u32) -> Self {
+        let _ = write!(self.device, "\nspares = {count}");
+        self
+    }
+
     /// Starts the host and waits until it answers.
     ///
     /// # Panics
@@ -188,6 +195,18 @@ impl Host {
         body["sessions"].as_array().expect("a list of sessions").clone()
     }
 
+    /// What the control API tells of the GPU.
+    ///
+    /// # Panics
+    /// When the host does not answer.
+    #[track_caller]
+    pub fn device(&self) -> serde_json::Value {
+        let output = self.ctl(&["devices", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let body: serde_json::Value = serde_json::from_slice(&output.stdout).expect("ctl prints JSON");
+        body["devices"][0].clone()
+    }
+
     /// Waits until no session is left.
     ///
     /// # Panics
@@ -202,8 +221,16 @@ impl Host {
     /// # Panics
     /// When the binary does not run.
     pub fn guest(&self, tenant: &str, arguments: &[&str]) -> Process {
+        self.guest_with(tenant, arguments, &[])
+    }
+
+    /// The same with further variables.
+    ///
+    /// # Panics
+    /// When the binary does not run.
+    pub fn guest_with(&self, tenant: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
         let mut command = Command::new(&artifacts().guest);
-        command.args(arguments).env("VGPU_SOCKET", self.socket(tenant));
+        command.args(arguments).env("VGPU_SOCKET", self.socket(tenant)).envs(variables.iter().copied());
         // The guest works until its standard input ends, which the test decides.
         Process::new(piped(&mut command).stdin(Stdio::piped()).spawn().expect("the guest's binary runs"))
     }

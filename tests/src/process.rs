@@ -146,8 +146,18 @@ pub fn descriptors(process: u32) -> usize {
 
 /// Proportional set size of a process, in bytes: its memory, shared pages divided by their sharers.
 pub fn pss_bytes(process: u32) -> u64 {
+    rollup_bytes(process, "Pss:")
+}
+
+/// The part of [`pss_bytes`] that no file stands behind, in bytes: unlike the program's own pages it does not depend on how
+/// many other processes run the same program.
+pub fn anonymous_bytes(process: u32) -> u64 {
+    rollup_bytes(process, "Pss_Anon:")
+}
+
+fn rollup_bytes(process: u32, field: &str) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
     let kib: u64 = line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
     kib * 1024
 }

@@ -75,7 +75,12 @@ fn succeed(command: &mut Command) {
 /// When it does not compile.
 pub fn compile_c(name: &str, into: &Folder) -> PathBuf {
     let program = into.path().join(name).with_extension("");
-    succeed(Command::new("cc").args(["-O1", "-Wall", "-o"]).args([&program, &source(name)]).arg("-ldl"));
+    succeed(
+        Command::new("cc")
+            .args(["-O1", "-Wall", "-o"])
+            .args([&program, &source(name)])
+            .args(["-ldl", "-pthread"]),
+    );
     program
 }
 

@@ -1,9 +1,12 @@
 //! Processes that die, kernels that go wild: the one concerned is told, the others do not notice, all comes back.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
 use rustix::process::Signal;
-use support::process::{Process, children, is_alive, kill};
-use support::{Host, HostBuilder, eventually};
+use support::process::{Process, children, is_alive, kill, piped};
+use support::{Host, HostBuilder, artifacts, eventually};
 
 /// A host with two tenants, and a neighbour at work.
 fn with_neighbour() -> (Host, Process) {
@@ -70,6 +73,23 @@ fn a_guest_killed_in_a_copy() {
     guest.until("running");
     guest.signal(Signal::KILL);
     guest.wait();
+    only_the_neighbour_is_left(&host);
+    neighbour_is_fine(&host, neighbour);
+}
+
+/// Ctrl-C, as a terminal sends it: the signal ends the guest in the middle of a kernel, and nothing of it stays.
+#[test]
+fn an_interrupted_guest_leaves_nothing() {
+    let (host, neighbour) = with_neighbour();
+    let mut command = Command::new(&artifacts().client);
+    command.args(["run", "--"]).arg(&artifacts().guest).arg("endless");
+    command.env("VGPU_SOCKET", host.socket("alice"));
+    let mut guest = Process::new(piped(&mut command).spawn().unwrap());
+    guest.until("running");
+    let worker = worker_of(&host, "alice");
+    guest.signal(Signal::INT);
+    assert_eq!(guest.wait().signal(), Some(Signal::INT.as_raw()), "its end is the signal's own");
+    eventually("its worker ends", || (!is_alive(worker)).then_some(()));
     only_the_neighbour_is_left(&host);
     neighbour_is_fine(&host, neighbour);
 }

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
-use support::process::{Process, children, descriptors, piped, pss_bytes};
+use support::fixture::ptx;
+use support::process::{Process, anonymous_bytes, children, descriptors, piped, pss_bytes};
 use support::raw::{greet, hello};
-use support::{Host, HostBuilder, artifacts, eventually};
+use support::{DEADLINE, Host, HostBuilder, artifacts, eventually};
+use vgpu_client::{Client, LaunchConfig, args};
 use vgpu_proto::handshake::RefusalCause;
 
 #[test]
@@ -126,12 +129,55 @@ fn two_thousand_sessions_come_and_go() {
     };
     // The daemon's heap finds its size in the first rounds.
     round(200);
-    let (before, bytes_before) = (descriptors(host.daemon.pid()), pss_bytes(host.daemon.pid()));
+    let (before, bytes_before) = (descriptors(host.daemon.pid()), anonymous_bytes(host.daemon.pid()));
     round(1_800);
     // The connection of the last question to the daemon may still be closing, before or after.
     eventually("descriptors are closed", || (descriptors(host.daemon.pid()) <= before).then_some(()));
-    let bytes = pss_bytes(host.daemon.pid());
+    let bytes = anonymous_bytes(host.daemon.pid());
     assert!(bytes < bytes_before + (2 << 20), "memory grew from {bytes_before} to {bytes} bytes");
+}
+
+/// As above, with work in each: memory, a copy, a kernel, and a wait for it.
+#[test]
+fn two_thousand_sessions_with_work_come_and_go() {
+    const AT_ONCE: usize = 4;
+    let host = Host::with_alice();
+    let (socket, image) = (host.socket("alice"), ptx("tiny"));
+    let round = |sessions: u32| {
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| (0..sessions / AT_ONCE as u32).for_each(|at| work(&socket, &image, at)));
+            }
+        });
+        host.wait_until_empty();
+        eventually("workers are reaped", || children(host.daemon.pid()).is_empty().then_some(()));
+    };
+    round(200);
+    let (before, bytes_before) = (descriptors(host.daemon.pid()), anonymous_bytes(host.daemon.pid()));
+    round(1_800);
+    eventually("descriptors are closed", || (descriptors(host.daemon.pid()) <= before).then_some(()));
+    let bytes = anonymous_bytes(host.daemon.pid());
+    assert!(bytes < bytes_before + (2 << 20), "memory grew from {bytes_before} to {bytes} bytes");
+    let tenants = host.ctl(&["tenants", "--json"]);
+    let body: serde_json::Value = serde_json::from_slice(&tenants.stdout).unwrap();
+    let tenant = &body["tenants"][0];
+    assert_eq!((&tenant["opened"], &tenant["workers_lost"]), (&2_000.into(), &0.into()));
+    assert_eq!((&tenant["memory_lent_bytes"], &tenant["pinned_lent_bytes"]), (&0.into(), &0.into()));
+}
+
+/// A session that fills memory by a kernel and reads it.
+fn work(socket: &Path, image: &str, value: u32) {
+    const WORDS: usize = 64;
+    let client = Client::builder().socket(socket).answer_timeout(DEADLINE).connect().unwrap();
+    let context = client.context().unwrap();
+    let fill = context.load_module(image).unwrap().function("fill").unwrap();
+    let stream = context.stream().unwrap();
+    let words = context.alloc::<u32>(WORDS).unwrap();
+    let shape = LaunchConfig::linear(WORDS as u32, 32);
+    stream.launch(&fill, shape, args![&words, value, WORDS as i32]).unwrap();
+    let mut found = [0; WORDS];
+    stream.copy_to_host(&words, &mut found).unwrap();
+    assert_eq!(found, [value; WORDS]);
 }
 
 /// 100 sessions at once do work, with daemon and workers together under 2 GiB.

@@ -43,6 +43,20 @@ fn kernels_are_asked_about_and_launched_as_libraries_do() {
 }
 
 #[test]
+fn children_of_fork_have_no_gpu_and_disturb_nothing() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("fork.c", &folder);
+    let output = Loader::new(&[]).run(&host, "alice", &program, &[]);
+    assert_ok(&output);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("forked") && !errors.contains("panicked"), "{errors}");
+    host.wait_until_empty();
+    let tenants = host.ctl(&["tenants", "--json"]);
+    let body: serde_json::Value = serde_json::from_slice(&tenants.stdout).unwrap();
+    assert_eq!((&body["tenants"][0]["opened"], &body["tenants"][0]["workers_lost"]), (&2.into(), &0.into()));
+}
+
+#[test]
 fn cudarc_works_as_it_is() {
     let host = Host::with_alice();
     let program = &artifacts().cudarc;

@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use support::artifacts::shim;
+use support::host::Folder;
 use support::process::{Process, piped};
+use support::wheels::compile_c;
 use support::{Host, artifacts};
 
 fn run(binary: &Path, arguments: &[&str], socket: &Path) -> Output {
@@ -44,6 +47,59 @@ fn run_passes_the_programs_exit_status_through() {
     let host = Host::with_alice();
     let output = run(&artifacts().client, &["run", "--", "sh", "-c", "exit 7"], &host.socket("alice"));
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn programs_leave_what_they_called_if_they_are_asked_to() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("driver.c", &folder);
+    let left = folder.path().join("calls");
+    std::fs::create_dir(&left).unwrap();
+    let client = |arguments: &[&str]| {
+        let mut command = Command::new(&artifacts().client);
+        command.args(arguments).env("VGPU_SOCKET", host.socket("alice")).env("VGPU_CALLS", &left);
+        command.env("VGPU_LIB_DIR", shim().parent().unwrap());
+        Process::new(piped(&mut command).spawn().unwrap()).finish()
+    };
+    let saxpy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vgpu-core/fixtures/saxpy.ptx");
+    let ran = client(&["run", "--", program.to_str().unwrap(), saxpy.to_str().unwrap()]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let output = client(&["info", "--calls", "--json"]);
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let process = &info["processes"][0];
+    assert_eq!(process["program"], "driver", "{info}");
+    let calls = process["calls"].as_array().unwrap();
+    let found = |name: &str| calls.iter().find(|call| call["function"] == name);
+    assert!(found("cuInit").unwrap()["count"].as_u64().unwrap() > 0);
+    assert!(found("cuMemAlloc_v2").is_some_and(|call| call["supported"] == true));
+    let text = client(&["info", "--calls"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("(driver)"));
+}
+
+#[test]
+fn a_guest_is_installed_to_and_back() {
+    let (folder, shims) = (Folder::new(), shim().parent().unwrap());
+    let install = |more: &[&str]| {
+        let mut command = Command::new(&artifacts().client);
+        command.args(["install", "--prefix"]).arg(folder.path()).args(more).env("VGPU_LIB_DIR", shims);
+        Process::new(piped(&mut command).spawn().unwrap()).finish()
+    };
+    let links = folder.path().join("usr/local/lib/vgpu/driver");
+    for _ in 0..2 {
+        assert_eq!(install(&[]).status.code(), Some(0));
+        assert_eq!(links.join("libcuda.so.1").canonicalize().unwrap(), shim().canonicalize().unwrap());
+    }
+    assert_eq!(install(&["--undo"]).status.code(), Some(0));
+    assert!(!links.exists() && !folder.path().join("etc/ld.so.conf.d/00-vgpu.conf").exists());
+    std::fs::create_dir_all(folder.path().join("usr/lib64")).unwrap();
+    std::fs::write(folder.path().join("usr/lib64/libcuda.so.1"), "NVIDIA's").unwrap();
+    let refused = install(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--force") && !links.exists());
+    assert_eq!(install(&["--force"]).status.code(), Some(0));
+    // Our own shim under that name is no driver that would be hidden.
+    std::fs::copy(shim(), folder.path().join("usr/lib64/libcuda.so.1")).unwrap();
+    assert_eq!(install(&[]).status.code(), Some(0));
 }
 
 #[test]

@@ -27,7 +27,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// | variable | meaning |
 /// |---|---|
 /// | `VGPU_SOCKET` | the host's socket |
-/// | `VGPU_SYNC` | `1`: every call waits for its own work |
+/// | `VGPU_SYNC`, `CUDA_LAUNCH_BLOCKING` | `1`: every call waits for its own work |
 /// | `VGPU_SPIN_NS` | see [`Builder::spin_ns`] |
 pub struct Builder {
     socket: PathBuf,
@@ -43,11 +43,14 @@ impl Builder {
     }
 
     fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
-        let number = |name| get(name).and_then(|value| value.to_str()?.trim().parse().ok());
+        let number = |name: &str| get(name).and_then(|value| value.to_str()?.trim().parse().ok());
         Self {
             socket: socket_from(get("VGPU_SOCKET")),
             spin_ns: number("VGPU_SPIN_NS").unwrap_or(SPIN_NS),
-            synchronous: number("VGPU_SYNC").is_some_and(|value: u64| value != 0),
+            // The driver's own variable is done here: a worker in which each launch blocks would hold up other threads.
+            synchronous: ["VGPU_SYNC", "CUDA_LAUNCH_BLOCKING"]
+                .iter()
+                .any(|name| number(name).is_some_and(|value: u64| value != 0)),
             answer_timeout: ANSWER_TIMEOUT,
             sink: None,
         }
@@ -70,7 +73,8 @@ impl Builder {
         self
     }
 
-    /// Whether every call waits for its own work, so that it reports its own error. Default: `VGPU_SYNC`.
+    /// Whether every call waits for its own work, so that it reports its own error. Default: `VGPU_SYNC`, else
+    /// `CUDA_LAUNCH_BLOCKING`.
     #[must_use]
     pub fn synchronous(mut self, synchronous: bool) -> Self {
         self.synchronous = synchronous;
@@ -153,5 +157,7 @@ mod tests {
         });
         assert_eq!((set.socket.to_str(), set.spin_ns), (Some("/tmp/x.sock"), SPIN_NS));
         assert!(set.synchronous);
+        let blocking = |name: &str| (name == "CUDA_LAUNCH_BLOCKING").then(|| "1".into());
+        assert!(Builder::from_variables(blocking).synchronous);
     }
 }

@@ -16,12 +16,12 @@ use vgpu_proto::handshake::{
 use vgpu_proto::limits::{self, ARENA_RANGE_BYTES, CONTROL_BYTES_MAX, HEAP_RANGE_BYTES};
 use vgpu_proto::{RegionId, window};
 use vgpu_window::link::{Link, LinkError, Message};
-use vgpu_window::{Region, Reservation, WindowError};
+use vgpu_window::{Region, Reservation, WindowError, fork};
 
 use crate::addresses::AddressMap;
 use crate::calls::Calls;
 use crate::control::Control;
-use crate::errors::{ConnectError, Error, HostFault, Result};
+use crate::errors::{ConnectError, Ended, Error, HostFault, Result};
 use crate::fate::Fate;
 use crate::heap::Heap;
 use crate::link::{HostLink, Sink};
@@ -63,6 +63,11 @@ pub(crate) fn dial(path: &Path) -> Result<UnixStream> {
 
 /// Greets the host on a connected stream and opens the session.
 pub(crate) fn open(stream: UnixStream, opening: Opening) -> Result<Session> {
+    if fork::is_child() {
+        // A forked process has no threads but one, and a copy of locks that others held.
+        return Err(Ended::Forked.into());
+    }
+    fork::watch();
     let guard = OPENING.lock();
     let reserved = reserve()?;
     let link = Link::new(stream, CONTROL_BYTES_MAX);

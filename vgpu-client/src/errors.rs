@@ -153,6 +153,12 @@ pub enum Ended {
     /// The host broke the protocol, so this guest closed the session.
     #[error("the host broke the protocol: {0}; are guest and host of the same release?")]
     HostFault(HostFault),
+    /// This process is a child of `fork`: the session is its parent's, where it goes on.
+    #[error(
+        "this process was forked from one that uses the GPU, and cannot use it: start a process of its own (in Python, \
+         multiprocessing's \"spawn\"), or fork before the first call"
+    )]
+    Forked,
 }
 
 impl Ended {
@@ -162,6 +168,7 @@ impl Ended {
             Self::Closed { status, .. } => *status,
             Self::WorkerLost => Status::ERROR_CONTEXT_IS_DESTROYED,
             Self::HostFault(_) => Status::ERROR_UNKNOWN,
+            Self::Forked => Status::ERROR_NOT_INITIALIZED,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use vgpu_proto::Status;
-use vgpu_window::futex;
+use vgpu_window::{fork, futex};
 
 use crate::control::{Bed, Control};
 use crate::errors::{Ended, Error, Result};
@@ -30,9 +30,9 @@ pub(crate) struct Fate {
 }
 
 impl Fate {
-    /// Whether the session is known to be over. One load.
+    /// Whether the session is known to be over, for this process: a child of `fork` has none. Two loads.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+        self.over.load(Ordering::Acquire) || fork::is_child()
     }
 
     /// Records how it ended. The first cause stands.
@@ -57,6 +57,9 @@ impl Fate {
 
     /// The error of every call after the end.
     pub(crate) fn error(&self) -> Error {
+        if fork::is_child() {
+            return Ended::Forked.into();
+        }
         Error::Ended(self.cause.get().cloned().unwrap_or(Ended::WorkerLost))
     }
 

@@ -35,8 +35,9 @@
 //! the threads that write to it, no others.
 //!
 //! # Forks
-//! A session belongs to the process that opened it. A child made by `fork` must not use, nor drop, what it inherited: open
-//! a session of its own instead.
+//! A session belongs to the process that opened it. In a child made by `fork` every call is [`Ended::Forked`], a new
+//! session too, as CUDA has it; what it inherited may be dropped there and stays the parent's. A program that the child
+//! executes begins anew.
 #![forbid(unsafe_code)]
 
 mod addresses;
@@ -92,3 +93,8 @@ pub use vgpu_proto::control::ParamDescription;
 pub use vgpu_proto::handshake::{DeviceDescription, Limits};
 pub use vgpu_proto::{Class, Op, Order, Status};
 pub use virtual_memory::VirtualMemory;
+
+/// Whether this process was forked from one that had a session, and so can have none.
+pub fn is_forked() -> bool {
+    vgpu_window::fork::is_child()
+}

@@ -11,6 +11,7 @@ use vgpu_proto::codec;
 use vgpu_proto::control::{GuestMessage, HostMessage};
 use vgpu_proto::handshake::RegionDescription;
 use vgpu_proto::{Op, Status};
+use vgpu_window::fork;
 use vgpu_window::link::{Link, LinkError, Message};
 
 use crate::control::Control;
@@ -138,6 +139,10 @@ impl HostLink {
 
 impl Drop for HostLink {
     fn drop(&mut self) {
+        if fork::is_child() {
+            // The connection is the parent's, and so is the thread, which is not here.
+            return;
+        }
         self.shared.link.shutdown();
         if let Some(thread) = self.thread.take() {
             // It ends at the socket's end. A panic in it was printed already.

@@ -17,10 +17,11 @@ struct Arguments {
 const ENVIRONMENT: &str = "\
 Environment:
   VGPU_SOCKET   the host's socket (default /run/vgpu/vgpu.sock)
-  VGPU_SYNC     1: every call waits for its own work and reports its own error
+  VGPU_SYNC     1: every call waits for its own work and reports its own error (CUDA_LAUNCH_BLOCKING does it too)
   VGPU_SPIN_NS  how long a waiting thread polls before it sleeps (default 50000; 0 where vCPUs are overcommitted)
   VGPU_LOG      info: say more on standard error
-  VGPU_LIB_DIR  where `run` looks for the CUDA shim first
+  VGPU_LIB_DIR  where `run` and `install` look for the shims first
+  VGPU_CALLS    a folder: programs on the CUDA shim leave there what they called, `info --calls` shows it
 
 Exit status: 69 no host or device, 75 try again later, 70 the worker was lost, 76 version or protocol, 77 no permission,
 1 other errors; of `run`: the command's own, 126 or 127 where it could not be started.";
@@ -29,8 +30,10 @@ Exit status: 69 no host or device, 75 try again later, 70 the worker was lost, 7
 enum Command {
     /// Shows the GPU, the session's limits and the round trip to the host.
     Info(cli::info::Info),
-    /// Runs a command with the vgpu CUDA library in place of the driver.
+    /// Runs a command with the vgpu libraries in place of NVIDIA's driver.
     Run(cli::run::Run),
+    /// Makes the vgpu libraries the driver of this whole system, or undoes it.
+    Install(cli::install::Install),
 }
 
 fn main() -> ExitCode {
@@ -43,5 +46,6 @@ fn main() -> ExitCode {
             }
         },
         Command::Run(run) => run.execute(),
+        Command::Install(install) => install.execute(),
     }
 }

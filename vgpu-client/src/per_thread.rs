@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
 
+use vgpu_window::fork;
+
 use crate::context::{Context, ContextInner};
 use crate::errors::Result;
 use crate::stream::{Stream, StreamCore, StreamOptions};
@@ -21,6 +23,10 @@ struct Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
+        if fork::is_child() {
+            // These are streams of the parent's thread, and the locks may be held by threads that are not here.
+            return;
+        }
         for context in self.contexts.drain(..).filter_map(|context| context.upgrade()) {
             // Taken out under the lock and dropped after it.
             let core = context.per_thread.lock().remove(&self.thread);

@@ -46,6 +46,8 @@ impl Replies {
 
     /// Takes a slot; waits while all are in use.
     pub(crate) fn acquire(&self, fate: &Fate, control: &Control) -> Result<ReplySlot<'_>> {
+        // Looked at before the lock, which in a child of `fork` a thread may hold that is not there.
+        fate.gate(control)?;
         let mut state = self.state.lock();
         let slot = loop {
             if let Some(slot) = state.free.pop() {

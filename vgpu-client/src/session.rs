@@ -273,9 +273,10 @@ impl Session {
     /// Waits until all commands of a stream so far are complete.
     pub(crate) fn synchronize_stream(&self, context: u32, stream: StreamId) -> Result<()> {
         let ticket = self.send(stream.raw(), None, &body::StreamSynchronize {}, &[])?;
-        self.wait_complete(Some(context), ticket)?;
+        let waited = self.wait_complete(Some(context), ticket);
+        // After a fault too: the text of a failed assertion came before it.
         self.link.wait_output(&self.fate, self.control.output_bytes());
-        Ok(())
+        waited
     }
 
     /// What follows each asynchronous command: nothing, or with `VGPU_SYNC=1` the wait for it and its error.
@@ -364,6 +365,9 @@ impl Session {
     }
 
     fn try_destroy(&self, object: Object) -> bool {
+        if self.fate.is_over() {
+            return false;
+        }
         with_frame(|buffer| match object {
             Object::Stream(stream) => {
                 let body = body::StreamDestroy {};

@@ -55,6 +55,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Request {
+    /// List the GPUs and their spare workers.
+    Devices,
     /// List the tenants.
     Tenants,
     /// List the sessions.
@@ -106,6 +108,7 @@ fn default_socket() -> Result<PathBuf, ConfigError> {
 
 fn ask(socket: &Path, request: Request, json: bool) -> Result<(), ctl::CtlError> {
     let request = match request {
+        Request::Devices => ctl::Request::Devices,
         Request::Tenants => ctl::Request::Tenants,
         Request::Sessions => ctl::Request::Sessions,
         Request::Close { id } => ctl::Request::Close(id),

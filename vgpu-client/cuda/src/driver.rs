@@ -1,7 +1,6 @@
 //! The driver: what all calls of a process share.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_client::{Client, DeviceDescription, Status};
@@ -18,9 +17,6 @@ use crate::primary::Primary;
 use crate::stream::StreamEntry;
 use crate::stream_attribute::StreamAttributes;
 use crate::table::{Kind, Table};
-
-/// Set in a child of `fork`: the session is its parent's.
-static FORKED: AtomicBool = AtomicBool::new(false);
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 
@@ -45,7 +41,7 @@ pub(crate) struct Driver {
 /// A child of `fork` has none, as natively: its parent's session is not its own.
 pub(crate) fn driver() -> Call<&'static Driver> {
     match DRIVER.get() {
-        Some(driver) if !FORKED.load(Ordering::Relaxed) => Ok(driver),
+        Some(driver) if !vgpu_client::is_forked() => Ok(driver),
         _ => Err(Fail(Status::ERROR_NOT_INITIALIZED)),
     }
 }
@@ -71,12 +67,8 @@ pub(crate) fn start() -> Call {
         allocations: Allocations::default(),
         stream_attributes: StreamAttributes::default(),
     };
-    extern "C" fn in_child() {
-        FORKED.store(true, Ordering::Relaxed);
-    }
-    // SAFETY: the handler only stores to an atomic, which is allowed between `fork` and whatever follows.
-    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     let _ = DRIVER.set(driver);
+    crate::calls::leave_at_exit();
     Ok(())
 }
 

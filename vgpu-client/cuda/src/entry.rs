@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use vgpu_client::Status;
+use vgpu_client::{Ended, Status};
 
 use crate::exports::Id;
 use crate::fail::{Call, Fail};
@@ -32,11 +32,30 @@ pub(crate) fn enter(id: Id, arguments: &[&dyn Debug], call: impl FnOnce() -> Cal
         // Written before the call: one that waits for ever, or ends the process, is seen too.
         log::write(format_args!("{}({})", id.name(), Arguments(arguments)));
     }
-    let status = shield(call);
+    let status = if vgpu_client::is_forked() && needs_driver(id) {
+        log::once(&Ended::Forked);
+        Status::ERROR_NOT_INITIALIZED
+    } else {
+        shield(call)
+    };
     if log::is_debug() && status != Status::SUCCESS {
         log::write(format_args!("{} = {}", id.name(), Number(status)));
     }
     status.0
+}
+
+/// Whether a call is one that a child of `fork` cannot make. Those that can do not even look at a lock, which a thread may
+/// have held that is not in the child; all others answer before they do, as natively.
+const fn needs_driver(id: Id) -> bool {
+    !matches!(
+        id,
+        Id::cuDriverGetVersion
+            | Id::cuGetErrorName
+            | Id::cuGetErrorString
+            | Id::cuGetExportTable
+            | Id::cuGetProcAddress
+            | Id::cuGetProcAddress_v2
+    )
 }
 
 /// Runs `call` so that no panic unwinds into a C caller, where it would end the process.

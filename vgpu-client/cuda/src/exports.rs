@@ -311,7 +311,6 @@ macro_rules! define_exports {
                 name: stringify!($name),
                 version: $version,
                 address: $name as *const (),
-                #[cfg(test)]
                 state: stringify!($state),
             },)*
         ];
@@ -337,7 +336,6 @@ pub(crate) struct Export {
     pub(crate) version: i32,
     pub(crate) address: *const (),
     /// `bound` or `stub`.
-    #[cfg(test)]
     state: &'static str,
 }
 
@@ -350,6 +348,13 @@ static COUNTS: [AtomicU64; EXPORTS.len()] = [const { AtomicU64::new(0) }; EXPORT
 /// Counts a call, and tells how many there were before.
 pub(crate) fn count(id: Id) -> u64 {
     COUNTS[id as usize].fetch_add(1, Ordering::Relaxed)
+}
+
+/// Every function that was called: how often, whether it is implemented, its name.
+pub(crate) fn counted() -> impl Iterator<Item = (u64, bool, &'static str)> {
+    let counts = COUNTS.iter().map(|count| count.load(Ordering::Relaxed));
+    let rows = counts.zip(EXPORTS).filter(|(count, _)| *count > 0);
+    rows.map(|(count, export)| (count, export.state == "bound", export.name))
 }
 
 impl Id {

@@ -11,7 +11,8 @@
 //! panics stop at the edge, and failures become the CUDA error of the guest library.
 //!
 //! # Variables
-//! Those of `vgpu_client::Builder`, and `VGPU_LOG=debug`: every call with its arguments on standard error.
+//! Those of `vgpu_client::Builder`; `VGPU_LOG=debug`: every call with its arguments on standard error; `VGPU_CALLS=FOLDER`:
+//! how often each function was called, left there when the process ends (`calls`).
 #![deny(unsafe_op_in_unsafe_fn)]
 #![allow(non_snake_case, non_upper_case_globals, non_camel_case_types, reason = "the driver's own names")]
 
@@ -20,6 +21,7 @@ mod entry;
 
 mod attributes;
 mod callback;
+mod calls;
 mod context;
 mod copy;
 mod current;

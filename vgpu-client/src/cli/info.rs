@@ -7,6 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use vgpu_client::{Client, DeviceDescription, Op, Result, driver_calls};
 
+use super::left;
+
 /// Pings of one measurement. A few thousand take some milliseconds and give a steady median.
 const PINGS: usize = 2_000;
 
@@ -16,7 +18,8 @@ pub(crate) struct Info {
     /// Prints one line of JSON.
     #[arg(long)]
     json: bool,
-    /// Also lists the operations, the driver calls behind them, and how often this command used each.
+    /// Also lists the operations, the driver calls behind them, and how often this command used each; and the driver calls
+    /// of the programs that ended with `VGPU_CALLS=FOLDER`, if it is set here too.
     #[arg(long)]
     calls: bool,
 }
@@ -76,6 +79,9 @@ impl Info {
                     driver_calls(op)
                 );
             }
+            if let Some(folder) = left::folder() {
+                text.push_str(&left::plain(&left::read(&folder)));
+            }
         }
         text
     }
@@ -109,6 +115,9 @@ impl Info {
         if self.calls {
             let rows: Vec<String> = client.calls().into_iter().map(json_call).collect();
             let _ = write!(text, ",\"calls\":[{}]", rows.join(","));
+            if let Some(folder) = left::folder() {
+                let _ = write!(text, ",\"processes\":{}", left::json(&left::read(&folder)));
+            }
         }
         text.push_str("}\n");
         text
@@ -156,7 +165,7 @@ fn uuid(device: &DeviceDescription) -> String {
 }
 
 /// A JSON string (RFC 8259, section 7).
-fn json_string(text: &str) -> String {
+pub(super) fn json_string(text: &str) -> String {
     let mut out = String::from("\"");
     for letter in text.chars() {
         match letter {

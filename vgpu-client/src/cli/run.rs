@@ -1,19 +1,17 @@
 //! `vgpu-client run -- CMD`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-/// The shim's file, and the name under which programs load it. A file of the second name never lies in a folder that
-/// cargo or a package manager puts on the loader's path: the host would load it as its driver.
-const SHIMS: [(&str, &str); 2] =
-    [("libvgpu_cuda.so", "libcuda.so.1"), ("libvgpu_nvml.so", "libnvidia-ml.so.1")];
+use super::shims::{self, SHIMS};
 
 /// Exit status where the command is not there, and where it cannot be run, as shells have it.
 const NOT_FOUND: u8 = 127;
@@ -28,97 +26,104 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Runs the command in this process's place, so that its exit status and the signals to it are its own. Returns where
+    /// that fails.
     pub(crate) fn execute(&self) -> ExitCode {
         let (program, arguments) = self.command.split_first().expect("clap asks for at least one word");
         let mut command = Command::new(program);
         command.args(arguments);
-        match find_shims(&places()) {
-            None => {
-                eprintln!(
-                    "vgpu-client: no {} in VGPU_LIB_DIR, beside this program or in ../lib/vgpu: running {} without it",
-                    SHIMS[0].0,
-                    program.display()
-                );
-                // The command takes this process's place, so its exit status and signals are its own.
-                refused(program, &command.exec())
-            }
-            Some(folder) => run_with(&folder, program, command),
+        match shims::find(&shims::places()) {
+            None => eprintln!(
+                "vgpu-client: no {} in VGPU_LIB_DIR, beside this program or in ../lib/vgpu: running {} without it",
+                SHIMS[0].file,
+                program.display()
+            ),
+            Some(folder) => match links_of(&folder) {
+                Ok(links) => {
+                    super::log(format_args!("using {} through {}", folder.display(), links.display()));
+                    command.env("LD_LIBRARY_PATH", first(&links, std::env::var_os("LD_LIBRARY_PATH")));
+                }
+                Err((links, error)) => {
+                    eprintln!("vgpu-client: cannot make {}: {error}; remove it", links.display());
+                    return ExitCode::from(NOT_RUN);
+                }
+            },
         }
+        let error = command.exec();
+        eprintln!("vgpu-client: cannot run {}: {error}", program.display());
+        ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN })
     }
 }
 
-/// Where shims are looked for, in this order.
-fn places() -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = std::env::var_os("VGPU_LIB_DIR").map(PathBuf::from).into_iter().collect();
-    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
-        places.push(folder.to_owned());
-        places.push(folder.join("../lib/vgpu"));
+/// A search path that begins with `folder`. The loader takes an empty part for the working folder, so none is made.
+fn first(folder: &Path, before: Option<OsString>) -> OsString {
+    let mut path = OsString::from(folder);
+    if let Some(before) = before.filter(|before| !before.is_empty()) {
+        path.push(":");
+        path.push(before);
     }
-    places
+    path
 }
 
-fn find_shims(places: &[PathBuf]) -> Option<PathBuf> {
-    places.iter().find(|folder| folder.join(SHIMS[0].0).is_file()).cloned()
+/// The folder in which the shims of `folder` have the driver's names: one for each user and place, made when it is missing
+/// and kept, since the command takes this process's place. Four links at most; they do no harm when they outlast their
+/// files.
+fn links_of(folder: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").filter(|base| !base.is_empty());
+    let base = base.map_or_else(std::env::temp_dir, PathBuf::from);
+    let own = |error| (base.clone(), error);
+    let user = user().map_err(own)?;
+    let mut place = DefaultHasher::new();
+    folder.hash(&mut place);
+    let links = base.join(format!("vgpu-run-{user}-{:016x}", place.finish()));
+    let made = make(&links, user).and_then(|()| shims::link(folder, &links, Path::to_owned));
+    made.map(|_| links.clone()).map_err(|error| (links, error))
 }
 
-/// Runs the command with the shims of `folder` under the driver's names, in a folder that lasts as long as it does.
-fn run_with(folder: &Path, program: &OsString, mut command: Command) -> ExitCode {
-    let links = std::env::temp_dir().join(format!("vgpu-run-{}", std::process::id()));
-    let status = link_shims(folder, &links).and_then(|()| {
-        super::log(format_args!("using {} through {}", folder.display(), links.display()));
-        let mut path = OsString::from(&links);
-        if let Some(before) = std::env::var_os("LD_LIBRARY_PATH").filter(|before| !before.is_empty()) {
-            path.push(":");
-            path.push(before);
-        }
-        command.env("LD_LIBRARY_PATH", path).status()
-    });
-    // A folder that stays behind holds two links and does no harm.
-    let _ = std::fs::remove_dir_all(&links);
-    match status {
-        Ok(status) => {
-            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-            ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
-        }
-        Err(error) => refused(program, &error),
+/// Makes a folder for this user alone, or sees that it is one: another user's links would be loaded as code.
+fn make(links: &Path, user: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(links) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
-}
-
-/// Makes the folder, which must not be there, for this user alone: another user's links would be loaded as code.
-fn link_shims(folder: &Path, links: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(links)?;
-    for (file, name) in SHIMS {
-        let file = folder.join(file);
-        if file.is_file() {
-            symlink(std::path::absolute(&file)?, links.join(name))?;
-        }
+    let found = std::fs::symlink_metadata(links)?;
+    if found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0 {
+        return Ok(());
     }
-    Ok(())
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may change it"))
 }
 
-fn refused(program: &OsString, error: &io::Error) -> ExitCode {
-    eprintln!("vgpu-client: cannot run {}: {error}", program.display());
-    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN })
+/// The user whose process this is.
+fn user() -> io::Result<u32> {
+    std::fs::metadata(OsStr::new("/proc/self")).map(|process| process.uid())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
     use super::*;
+    use crate::cli::scratch::Scratch;
 
     #[test]
-    fn shims_are_found_where_the_first_lies_and_linked_under_the_drivers_names() {
-        let base = std::env::temp_dir().join(format!("vgpu-run-test-{}", std::process::id()));
-        let (empty, full, links) = (base.join("empty"), base.join("full"), base.join("links"));
-        for folder in [&empty, &full] {
-            std::fs::create_dir_all(folder).unwrap();
-        }
-        assert_eq!(find_shims(&[empty.clone(), full.clone()]), None);
-        std::fs::write(full.join("libvgpu_cuda.so"), b"shim").unwrap();
-        assert_eq!(find_shims(&[empty, full.clone()]), Some(full.clone()));
-        link_shims(&full, &links).unwrap();
-        assert_eq!(std::fs::read(links.join("libcuda.so.1")).unwrap(), b"shim");
-        assert!(!links.join("libnvidia-ml.so.1").exists());
-        assert!(link_shims(&full, &links).is_err(), "a folder that is there is not trusted");
-        std::fs::remove_dir_all(base).unwrap();
+    fn a_folder_of_links_is_this_users_alone() {
+        let scratch = Scratch::new();
+        let base = scratch.folder("base");
+        let (links, user) = (base.join("links"), user().unwrap());
+        make(&links, user).unwrap();
+        make(&links, user).expect("one that is there is used again");
+        assert!(make(&links, user + 1).is_err(), "another user's is not trusted");
+        std::fs::set_permissions(&links, std::fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(make(&links, user).is_err(), "one that a group may change is not trusted");
+        symlink(&base, base.join("elsewhere")).unwrap();
+        assert!(make(&base.join("elsewhere"), user).is_err(), "a link to a folder is none");
+    }
+
+    #[test]
+    fn the_links_come_first_and_no_part_is_empty() {
+        let path = |before: Option<&str>| first(Path::new("/l"), before.map(OsString::from));
+        assert_eq!(path(None), "/l");
+        assert_eq!(path(Some("")), "/l");
+        assert_eq!(path(Some("/a:/b")), "/l:/a:/b");
     }
 }

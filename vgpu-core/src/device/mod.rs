@@ -74,6 +74,10 @@ pub trait DeviceEvents: Send + Sync + fmt::Debug {
     /// Kernels printed something.
     fn output(&self, bytes: &[u8]);
 
+    /// The driver has written what kernels printed so far to this process's own output: whoever catches it there passes
+    /// it on before this returns. Devices that call [`DeviceEvents::output`] have no use for it.
+    fn flush(&self) {}
+
     /// A stream's pending count fell below its limit, after [`Context::stream_pending`] had answered more.
     fn progress(&self);
 }

@@ -45,6 +45,10 @@ impl DeviceEvents for Events {
         self.session.sink.output(bytes);
     }
 
+    fn flush(&self) {
+        self.session.sink.flush();
+    }
+
     fn progress(&self) {
         self.session.wake();
     }

@@ -60,10 +60,15 @@ pub struct SessionConfig {
     pub arena: Arc<Reservation>,
 }
 
-/// Where a session tells what is not an answer to a frame. Called from any thread; implementations never block.
+/// Where a session tells what is not an answer to a frame. Called from any thread; implementations block in
+/// [`SessionSink::flush`] only.
 pub trait SessionSink: Send + Sync + fmt::Debug {
     /// Kernels printed something for the guest.
     fn output(&self, bytes: &[u8]);
+
+    /// What the device's driver wrote to this process's own output so far is to be passed on before this returns. Only
+    /// for who catches it; it may wait for that.
+    fn flush(&self) {}
 
     /// A context met a sticky error; for logs and events.
     fn fault(&self, error: &DeviceError) {

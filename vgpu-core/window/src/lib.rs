@@ -32,6 +32,8 @@
 #[cfg(any(test, feature = "test-util"))]
 mod counting;
 mod error;
+#[expect(unsafe_code, reason = "tells the C library of a handler")]
+pub mod fork;
 pub mod futex;
 pub mod link;
 #[expect(unsafe_code, reason = "calls that change the address space")]

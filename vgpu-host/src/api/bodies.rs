@@ -2,6 +2,40 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Body of `GET /v1/devices`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DevicesBody {
+    /// Every GPU, in the order of the configuration.
+    pub devices: Vec<DeviceBody>,
+}
+
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeviceBody {
+    /// Name.
+    pub name: String,
+    /// What it is: `soft`, or a card as the configuration names it.
+    pub device: String,
+    /// Memory that its tenants share, in bytes; null where the host does not know it.
+    pub memory_bytes: Option<u64>,
+    /// Of that, lent to sessions now, in bytes.
+    pub memory_lent_bytes: u64,
+    /// Sessions now.
+    pub sessions: u32,
+    /// Spare workers that the configuration asks for.
+    pub spares: u32,
+    /// Spare workers that wait for a guest now, their device ready.
+    pub spares_ready: u32,
+    /// Spare workers started since the host started.
+    pub spares_started: u64,
+    /// Of those, taken by a guest.
+    pub spares_taken: u64,
+    /// Of those, or of tries to start one, lost before a guest came.
+    pub spares_lost: u64,
+}
+
 /// Body of `GET /v1/tenants`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

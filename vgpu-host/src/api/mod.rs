@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 
 pub use self::bodies::{
-    CountsBody, ErrorBody, GuestBody, RefusedBody, SessionBody, SessionState, SessionsBody, TenantBody,
-    TenantsBody,
+    CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, RefusedBody, SessionBody, SessionState,
+    SessionsBody, TenantBody, TenantsBody,
 };
 use crate::serve::Event;
 
@@ -23,12 +23,17 @@ type Events = mpsc::Sender<Event>;
 /// The routes, over the daemon's loop.
 pub(crate) fn router(events: Events) -> Router {
     Router::new()
+        .route("/v1/devices", get(devices))
         .route("/v1/tenants", get(tenants))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}", delete(close))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(events)
+}
+
+async fn devices(State(events): State<Events>) -> Response {
+    answer(ask(&events, Event::Devices).await)
 }
 
 async fn tenants(State(events): State<Events>) -> Response {
@@ -55,7 +60,7 @@ async fn close(State(events): State<Events>, Path(id): Path<String>) -> Response
 }
 
 async fn unknown() -> Response {
-    let remedy = "use GET /v1/tenants, GET /v1/sessions or DELETE /v1/sessions/{id}";
+    let remedy = "use GET /v1/devices, GET /v1/tenants, GET /v1/sessions or DELETE /v1/sessions/{id}";
     (StatusCode::NOT_FOUND, Json(ErrorBody::new("no such resource or method", remedy))).into_response()
 }
 

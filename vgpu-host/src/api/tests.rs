@@ -3,6 +3,7 @@ use super::*;
 /// Answers a question as a loop would that knows nothing, and a second one not at all.
 async fn reply(mut queue: mpsc::Receiver<Event>) {
     match queue.recv().await {
+        Some(Event::Devices(reply)) => reply.send(DevicesBody { devices: vec![] }).unwrap(),
         Some(Event::Tenants(reply)) => reply.send(TenantsBody { tenants: vec![] }).unwrap(),
         Some(Event::Sessions(reply)) => reply.send(SessionsBody { sessions: vec![] }).unwrap(),
         Some(Event::Close(id, reply)) => reply.send(id == SessionId(7)).unwrap(),
@@ -25,6 +26,7 @@ fn handled<F: Future<Output = Response>>(handler: impl FnOnce(State<Events>) -> 
 
 #[test]
 fn lists_are_objects_with_one_key() {
+    assert_eq!(handled(devices), (200, r#"{"devices":[]}"#.into()));
     assert_eq!(handled(tenants), (200, r#"{"tenants":[]}"#.into()));
     assert_eq!(handled(sessions), (200, r#"{"sessions":[]}"#.into()));
 }

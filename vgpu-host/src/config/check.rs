@@ -21,6 +21,10 @@ const GPUS_MAX: usize = 64;
 /// One listener each; more tenants than the host may have sessions could never all be served.
 const TENANTS_MAX: usize = limits::HOST_SESSIONS_MAX as usize;
 const PINNED_BYTES: u64 = 1 << 30;
+/// More guests than these start within the 400 ms that replacing one takes only where a whole machine boots; on a card
+/// eight contexts are some 3 GiB.
+const SPARES_MAX: u32 = 8;
+const CARD_SPARES: u32 = 1;
 
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let (runtime_dir, state_dir, drain_timeout_ms) = check_host(file.host)?;
@@ -78,13 +82,16 @@ fn check_names<'a>(
 }
 
 fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {
-    let GpuSection { name, device, memory_bytes, soft } = gpu;
+    let GpuSection { name, device, memory_bytes, spares, soft } = gpu;
+    if let Some(found) = spares {
+        check_range("gpu", &name, "spares", found.into(), 0, SPARES_MAX.into())?;
+    }
     if device == "soft" {
         if memory_bytes.is_some() {
             return Err(ConfigError::CardMemory { gpu: name });
         }
         let soft = check_soft(&name, soft.unwrap_or_default())?;
-        return Ok(Gpu { name, device: Device::Soft(soft) });
+        return Ok(Gpu { name, device: Device::Soft(soft), spares: spares.unwrap_or(0) });
     }
     let Ok(card) = device.parse::<Card>() else {
         return Err(ConfigError::UnknownDevice { gpu: name, device });
@@ -95,7 +102,8 @@ fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {
     if let Some(found) = memory_bytes {
         check_range("gpu", &name, "memory_bytes", found, 1, u64::MAX)?;
     }
-    Ok(Gpu { name, device: Device::Cuda(CudaGpu { card, memory_bytes }) })
+    let device = Device::Cuda(CudaGpu { card, memory_bytes });
+    Ok(Gpu { name, device, spares: spares.unwrap_or(CARD_SPARES) })
 }
 
 fn check_soft(name: &str, section: SoftSection) -> Result<SoftGpu, ConfigError> {

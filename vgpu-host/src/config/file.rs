@@ -45,6 +45,11 @@ pub struct GpuSection {
     /// Memory of a card that all its tenants share, in bytes, at most what it has. Default: what it has, which a starting
     /// host asks it. Not with `device = "soft"`, which has its own key.
     pub memory_bytes: Option<u64>,
+    /// Workers that wait with the device ready for guests to come, 0 to 8. Default: 1 for a card, 0 for the software GPU,
+    /// which is ready at once. With 0 the first call of each guest process waits for the driver to start, some 400 ms; with
+    /// 1 it takes some 20 ms, unless several guests start within that time. More serve bursts; each waiting worker on a
+    /// card keeps a context's memory there, which no quota counts, and some 100 MiB of the host's.
+    pub spares: Option<u32>,
     /// Settings of the software GPU; only with `device = "soft"`.
     pub soft: Option<SoftSection>,
 }

@@ -42,6 +42,8 @@ pub struct Gpu {
     pub name: String,
     /// What it is.
     pub device: Device,
+    /// Workers that wait with it ready for guests to come.
+    pub spares: u32,
 }
 
 /// What a GPU is.
@@ -152,7 +154,7 @@ impl Config {
     /// Takes over what a card said of its memory, in bytes, and checks what could not be checked before: nobody is
     /// promised more than there is.
     pub(crate) fn learn_memory(&mut self, gpu: usize, found_bytes: u64) -> Result<(), ConfigError> {
-        let Gpu { name, device } = &mut self.gpus[gpu];
+        let Gpu { name, device, .. } = &mut self.gpus[gpu];
         let Device::Cuda(cuda) = device else { return Ok(()) };
         let memory_bytes = *cuda.memory_bytes.get_or_insert(found_bytes);
         check::check_range("gpu", name, "memory_bytes", memory_bytes, 1, found_bytes)?;

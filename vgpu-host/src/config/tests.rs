@@ -30,6 +30,7 @@ fn the_documented_file_is_read() {
     let config = Config::from_toml(GOOD).unwrap();
     assert_eq!(config.drain_timeout_ms, 10_000);
     let Device::Soft(soft) = &config.gpus[0].device else { panic!("not soft") };
+    assert_eq!(config.gpus[0].spares, 0);
     let expected = SoftGpu {
         memory_bytes: 4 << 30,
         compute_capability: (8, 0),
@@ -100,6 +101,7 @@ fn numbers_stay_in_their_ranges() {
     for (from, to, key) in [
         ("memory_bytes = 1073741824", "memory_bytes = 0", "memory_bytes"),
         ("memory_bytes = 1073741824", "memory_bytes = 4294967297", "memory_bytes"),
+        ("device =", "spares = 9\ndevice =", "spares"),
         ("uid = 1000", "pinned_bytes = 0", "pinned_bytes"),
         ("sessions_max = 32", "sessions_max = 0", "sessions_max"),
         ("sessions_max = 32", "sessions_max = 65", "sessions_max"),
@@ -147,6 +149,7 @@ fn cards_are_named_by_number_and_uuid() {
     for name in ["cuda:0", "cuda:7", "cuda:GPU-00112233-4455-6677-8899-aabbccddeeff"] {
         let config = card(&format!("device = {name:?}"), 1 << 40).unwrap();
         assert_eq!(config.gpus[0].device.to_string(), name);
+        assert_eq!(config.gpus[0].spares, 1, "a card's driver takes long to start");
     }
     for name in ["cuda:", "cuda:-1", "cuda:GPU-1", "cuda"] {
         let error = card(&format!("device = {name:?}"), 1).unwrap_err();

@@ -7,13 +7,15 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::api::{ErrorBody, SessionsBody, TenantsBody};
+use crate::api::{DevicesBody, ErrorBody, SessionsBody, TenantsBody};
 use crate::exit;
 
 /// What to ask the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "each request has its answer's form")]
 pub enum Request {
+    /// The GPUs.
+    Devices,
     /// The tenants.
     Tenants,
     /// The sessions.
@@ -81,6 +83,7 @@ impl CtlError {
 /// Nobody answers, or the answer is an error.
 pub fn run(socket: &Path, request: Request, json: bool) -> Result<String, CtlError> {
     let (method, path) = match request {
+        Request::Devices => ("GET", "/v1/devices".to_owned()),
         Request::Tenants => ("GET", "/v1/tenants".to_owned()),
         Request::Sessions => ("GET", "/v1/sessions".to_owned()),
         Request::Close(id) => ("DELETE", format!("/v1/sessions/{id}")),
@@ -93,6 +96,7 @@ pub fn run(socket: &Path, request: Request, json: bool) -> Result<String, CtlErr
     match request {
         Request::Close(id) if !json => Ok(format!("session {id} was told to end\n")),
         _ if json => Ok(text_line(answer.body)),
+        Request::Devices => Ok(table::devices(&parse::<DevicesBody>(socket, &answer.body)?)),
         Request::Tenants => Ok(table::tenants(&parse::<TenantsBody>(socket, &answer.body)?)),
         Request::Sessions => Ok(table::sessions(&parse::<SessionsBody>(socket, &answer.body)?)),
         Request::Close(_) => Ok(String::new()),

@@ -1,6 +1,23 @@
 //! Tables for people.
 
-use crate::api::{SessionState, SessionsBody, TenantsBody};
+use crate::api::{DevicesBody, SessionState, SessionsBody, TenantsBody};
+
+pub(super) fn devices(body: &DevicesBody) -> String {
+    let header = ["GPU", "DEVICE", "SESSIONS", "MEMORY", "SPARES", "TAKEN", "LOST"];
+    let rows = body.devices.iter().map(|gpu| {
+        let whole = gpu.memory_bytes.map_or_else(|| "-".to_owned(), size);
+        [
+            gpu.name.clone(),
+            gpu.device.clone(),
+            gpu.sessions.to_string(),
+            format!("{}/{whole}", size(gpu.memory_lent_bytes)),
+            format!("{}/{}", gpu.spares_ready, gpu.spares),
+            gpu.spares_taken.to_string(),
+            gpu.spares_lost.to_string(),
+        ]
+    });
+    table(header, rows)
+}
 
 pub(super) fn tenants(body: &TenantsBody) -> String {
     let header =

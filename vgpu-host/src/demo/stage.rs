@@ -69,7 +69,13 @@ fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
             state_dir: Some(folder.join("state")),
             drain_timeout_ms: Some(DRAIN_TIMEOUT_MS),
         },
-        gpu: vec![GpuSection { name: GPU.into(), device: device.into(), memory_bytes: None, soft: None }],
+        gpu: vec![GpuSection {
+            name: GPU.into(),
+            device: device.into(),
+            memory_bytes: None,
+            spares: None,
+            soft: None,
+        }],
         tenant: WorkKind::ALL.map(tenant).into(),
     };
     Ok(Config::new(file)?)

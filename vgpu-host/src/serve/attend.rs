@@ -55,7 +55,7 @@ pub(super) async fn attend(
 }
 
 /// Kills a worker that was not reaped yet, and whatever it started: workers start nothing, so that is its guest's.
-fn kill_worker(child: &mut Child) {
+pub(super) fn kill_worker(child: &mut Child) {
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
     if let Some(pid) = pid {
         // Fails when the worker exited meanwhile, or left its group.
@@ -80,7 +80,8 @@ async fn listen(session: SessionId, channel: &WatchedChannel, events: &mpsc::Sen
     }
 }
 
-fn check(packet: Packet<FromWorker>) -> Result<FromWorker, ChannelError> {
+/// What a worker said, if it keeps to the form.
+pub(super) fn check(packet: Packet<FromWorker>) -> Result<FromWorker, ChannelError> {
     if packet.fd.is_some() {
         return Err(ChannelError::TooManyDescriptors);
     }

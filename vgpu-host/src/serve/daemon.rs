@@ -18,6 +18,7 @@ use super::phase::Phase;
 use super::refuse::{self, Refuser};
 use super::report::{Collection, Tally};
 use super::session::Session;
+use super::spares::{Spares, Taken};
 use crate::clock::Clock;
 use crate::config::{Config, Device, Tenant};
 
@@ -38,13 +39,15 @@ pub(super) struct Daemon {
     pub tallies: Vec<Tally>,
     /// Operators' questions that wait for workers.
     pub collections: Vec<Collection>,
+    /// Of each GPU, in their order.
+    pub spares: Vec<Spares>,
     pub phase: Phase,
     pub clock: Clock,
     /// What is known of each GPU, in their order.
     pub gpus: Vec<GpuReport>,
-    command: WorkerCommand,
+    pub command: WorkerCommand,
+    pub events: mpsc::Sender<Event>,
     refuser: Refuser,
-    events: mpsc::Sender<Event>,
 }
 
 impl Daemon {
@@ -59,6 +62,7 @@ impl Daemon {
             sessions: BTreeMap::new(),
             tallies: vec![Tally::default(); config.tenants.len()],
             collections: vec![],
+            spares: config.gpus.iter().map(|_| Spares::default()).collect(),
             phase: Phase::Serving,
             clock: Clock::start(),
             gpus,
@@ -71,6 +75,7 @@ impl Daemon {
 
     /// Handles events until the host was shut down and its last worker reaped.
     pub(super) async fn run(&mut self, mut events: mpsc::Receiver<Event>) {
+        self.refill(self.clock.now());
         while !self.is_done() {
             let deadline = self.next_deadline();
             let until = async {
@@ -93,6 +98,8 @@ impl Daemon {
             Event::Said { session, message } => self.said(session, message),
             Event::Broke { session, cause } => self.broke(session, &cause),
             Event::Exited { session, status } => self.exited(session, &status),
+            Event::Spare { gpu, number, news } => self.spare_news(gpu, number, news),
+            Event::Devices(reply) => drop(reply.send(self.devices_body())),
             // An operator who hung up does not want the answer.
             Event::Tenants(reply) => drop(reply.send(self.tenants_body())),
             Event::Sessions(reply) => self.collect(reply),
@@ -148,15 +155,15 @@ impl Daemon {
     }
 
     fn launch(&mut self, id: SessionId, tenant: TenantId, guest: &UnixStream) -> Result<(), LaunchError> {
-        let (child, channel) = self.command.spawn(self.device(tenant))?;
-        let pid = child.id().unwrap_or_default();
-        let channel = Arc::new(channel.watch()?);
-        let kill = Arc::new(Notify::new());
-        tokio::spawn(attend(id, child, channel.clone(), kill.clone(), self.events.clone()));
+        let taken = self.take_spare(id, tenant, guest);
+        let spare = taken.is_some();
+        let (worker, sent) = match taken {
+            Some(worker) => (worker, Ok(())),
+            None => self.start_worker(id, tenant, guest)?,
+        };
+        let Taken { pid, channel, kill } = worker;
         let now = self.clock.now();
-        let deadline = Deadline::after(now, GREETING);
-        let sent = launch::send_setup(&channel, &self.config, self.tenant(tenant), id, guest);
-        let mut session = Session::new(tenant, pid, now, deadline, channel, kill);
+        let mut session = Session::new(tenant, pid, now, Deadline::after(now, GREETING), channel, kill);
         if let Err(error) = sent {
             // It is reaped as any other; until then it holds its place.
             session.kill(&error.to_string());
@@ -164,8 +171,31 @@ impl Daemon {
         self.tally(tenant).opened += 1;
         self.sessions.insert(id, session);
         let device = self.device(tenant);
-        tracing::info!(session = id.0, tenant = self.tenant(tenant).name, %device, pid, "worker started");
+        tracing::info!(
+            session = id.0,
+            tenant = self.tenant(tenant).name,
+            %device,
+            pid,
+            spare,
+            "worker started"
+        );
         Ok(())
+    }
+
+    /// Starts a worker for a session; also says whether it could be told what to serve.
+    fn start_worker(
+        &self,
+        id: SessionId,
+        tenant: TenantId,
+        guest: &UnixStream,
+    ) -> Result<(Taken, Result<(), LaunchError>), LaunchError> {
+        let (child, channel) = self.command.spawn(self.device(tenant))?;
+        let pid = child.id().unwrap_or_default();
+        let channel = Arc::new(channel.watch()?);
+        let kill = Arc::new(Notify::new());
+        tokio::spawn(attend(id, child, channel.clone(), kill.clone(), self.events.clone()));
+        let sent = launch::send_setup(&channel, &self.config, self.tenant(tenant), id, guest);
+        Ok((Taken { pid, channel, kill }, sent))
     }
 
     fn broke(&mut self, id: SessionId, cause: &str) {

@@ -7,7 +7,8 @@ use vgpu_core::broker::SessionId;
 use vgpu_proto::report::TenantReport;
 use vgpu_sched::TenantId;
 
-use crate::api::{SessionsBody, TenantsBody};
+use super::spares::SpareNews;
+use crate::api::{DevicesBody, SessionsBody, TenantsBody};
 use crate::wire::FromWorker;
 
 /// Events that wait for the daemon; whoever has one more waits. Enough that a burst of connections is one turn.
@@ -46,6 +47,17 @@ pub(crate) enum Event {
         /// Its exit status or signal, for the log.
         status: String,
     },
+    /// Something happened to a spare worker.
+    Spare {
+        /// Index of its GPU.
+        gpu: usize,
+        /// Its number among the spares of that GPU.
+        number: u64,
+        /// What.
+        news: SpareNews,
+    },
+    /// An operator asks for the devices.
+    Devices(oneshot::Sender<DevicesBody>),
     /// An operator asks for the tenants.
     Tenants(oneshot::Sender<TenantsBody>),
     /// An operator asks for the sessions.

@@ -24,10 +24,12 @@ const VARIABLES: [&str; 2] = [crate::logging::FILTER_VARIABLE, "RUST_BACKTRACE"]
 /// which cards the operator shows it, in which order.
 const DRIVER_VARIABLES: [&str; 3] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"];
 
-/// Settings of the driver in workers. As many hardware queues as there can be, so that a stream that waits holds up as few
-/// others as possible. No cache of compiled code on disk: it would be shared among tenants, who could plant code in it.
-const DRIVER_SETTINGS: [(&str, &str); 2] =
-    [("CUDA_DEVICE_MAX_CONNECTIONS", "32"), ("CUDA_CACHE_DISABLE", "1")];
+/// Settings of the driver in workers, where a guest asks for no others. As many hardware queues as there can be, so that a
+/// stream that waits holds up as few others as possible. Kernels are loaded when they are first used: the driver's own
+/// default, said aloud because programs that say it too shall still find a spare that fits. No cache of compiled code on
+/// disk: it would be shared among tenants, who could plant code in it; a guest cannot ask for one.
+const DRIVER_SETTINGS: [(&str, &str); 3] =
+    [("CUDA_DEVICE_MAX_CONNECTIONS", "32"), ("CUDA_MODULE_LOADING", "LAZY"), ("CUDA_CACHE_DISABLE", "1")];
 
 /// Which program serves a session.
 ///
@@ -125,7 +127,20 @@ pub(super) fn send_setup(
 ) -> Result<(), LaunchError> {
     // The flag belongs to the connection, not to the descriptor, and the worker reads it with threads that block.
     guest.set_nonblocking(false)?;
-    let device = match &config.gpus[tenant.gpu].device {
+    let device = device_setup(&config.gpus[tenant.gpu].device);
+    let setup = Setup {
+        session: session.0,
+        tenant: tenant.name.clone(),
+        limits: limits_of(tenant.memory_bytes, tenant.pinned_bytes),
+        device,
+    };
+    channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;
+    Ok(())
+}
+
+/// What a worker is told of its device.
+pub(super) fn device_setup(device: &Device) -> DeviceSetup {
+    match device {
         Device::Soft(soft) => DeviceSetup::Soft {
             memory_bytes: soft.memory_bytes,
             compute_major: soft.compute_capability.0,
@@ -135,15 +150,7 @@ pub(super) fn send_setup(
             faults: soft.faults.clone(),
         },
         Device::Cuda(cuda) => DeviceSetup::Cuda(cuda.card),
-    };
-    let setup = Setup {
-        session: session.0,
-        tenant: tenant.name.clone(),
-        limits: limits_of(tenant.memory_bytes, tenant.pinned_bytes),
-        device,
-    };
-    channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;
-    Ok(())
+    }
 }
 
 /// A session's limits: the protocol's bounds and the tenant's quotas.

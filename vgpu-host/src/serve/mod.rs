@@ -10,6 +10,7 @@ mod cards;
 mod daemon;
 mod error;
 mod event;
+mod keep;
 mod launch;
 mod phase;
 mod refuse;
@@ -19,6 +20,7 @@ mod said;
 mod session;
 mod signals;
 mod sockets;
+mod spares;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@ use vgpu_proto::control::Closing;
 use vgpu_sched::{Deadline, Duration, Instant};
 
 use super::daemon::{CLOSE_GRACE, Daemon};
+use super::spares::Spares;
 use crate::api::SessionState;
 use crate::wire::ToWorker;
 
@@ -26,6 +27,7 @@ impl Daemon {
         match self.phase {
             Phase::Serving => {
                 self.broker.drain();
+                self.dismiss_spares();
                 let patience = Duration::from_millis(self.config.drain_timeout_ms);
                 self.phase = Phase::Draining(Deadline::after(self.clock.now(), patience));
                 let timeout_ms = self.config.drain_timeout_ms;
@@ -38,7 +40,8 @@ impl Daemon {
 
     /// Whether the host was shut down and no worker is left.
     pub(super) fn is_done(&self) -> bool {
-        self.phase != Phase::Serving && self.sessions.is_empty()
+        let idle = self.sessions.is_empty() && self.spares.iter().all(Spares::is_empty);
+        self.phase != Phase::Serving && idle
     }
 
     /// The next time at which something is due without an event.
@@ -49,7 +52,7 @@ impl Daemon {
         };
         let sessions = self.sessions.values().filter_map(|session| session.deadline);
         let collections = self.collections.iter().map(|collection| collection.deadline);
-        sessions.chain(collections).chain(drain).min()
+        sessions.chain(collections).chain(drain).chain(self.next_spare_deadline()).min()
     }
 
     /// Does what is due by time alone.
@@ -72,6 +75,8 @@ impl Daemon {
             }
         }
         self.answer_collections();
+        self.dismiss_late_spares(now);
+        self.refill(now);
     }
 
     /// Closes a session; false when there is none.

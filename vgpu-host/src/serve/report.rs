@@ -7,7 +7,9 @@ use vgpu_core::broker::SessionId;
 use vgpu_sched::{Deadline, Duration};
 
 use super::daemon::Daemon;
-use crate::api::{RefusedBody, SessionsBody, TenantBody, TenantsBody};
+use super::spares::Spares;
+use crate::api::{DeviceBody, DevicesBody, RefusedBody, SessionsBody, TenantBody, TenantsBody};
+use crate::config::Device;
 use crate::wire::ToWorker;
 
 /// How long workers may take to answer for a list of sessions; one that is late is listed without its counts.
@@ -55,6 +57,29 @@ impl Daemon {
             }
         };
         TenantsBody { tenants: tenants.map(body).collect() }
+    }
+
+    pub(super) fn devices_body(&self) -> DevicesBody {
+        let usage: Vec<_> = self.config.tenants.iter().zip(self.broker.tenants()).collect();
+        let body = |(gpu, (config, spares)): (usize, (&crate::config::Gpu, &Spares))| {
+            let here = || usage.iter().filter(|(tenant, _)| tenant.gpu == gpu);
+            DeviceBody {
+                name: config.name.clone(),
+                device: config.device.to_string(),
+                memory_bytes: match &config.device {
+                    Device::Soft(soft) => Some(soft.memory_bytes),
+                    Device::Cuda(cuda) => cuda.memory_bytes,
+                },
+                memory_lent_bytes: here().map(|(_, usage)| usage.held.device_bytes).sum(),
+                sessions: here().map(|(_, usage)| usage.sessions).sum(),
+                spares: config.spares,
+                spares_ready: spares.ready().try_into().unwrap_or(u32::MAX),
+                spares_started: spares.started,
+                spares_taken: spares.taken,
+                spares_lost: spares.lost,
+            }
+        };
+        DevicesBody { devices: self.config.gpus.iter().zip(&self.spares).enumerate().map(body).collect() }
     }
 
     /// Asks every worker for its counts, and answers when all have answered or the time is up.

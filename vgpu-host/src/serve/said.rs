@@ -59,6 +59,10 @@ impl Daemon {
                 session.counts = Some(counts);
                 self.settle(id);
             }
+            // Only spares make ready, and the daemon has taken this one already.
+            FromWorker::Ready | FromWorker::NotReady { .. } => {
+                session.kill("the worker made ready with a guest waiting");
+            }
             FromWorker::Ended { reason } => {
                 session.greeted = true;
                 session.reason.get_or_insert(reason);

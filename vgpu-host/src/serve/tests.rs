@@ -11,7 +11,7 @@ use vgpu_proto::codec;
 use vgpu_proto::handshake::GuestProcess;
 
 use super::*;
-use crate::api::{SessionsBody, TenantsBody};
+use crate::api::{DevicesBody, SessionsBody, TenantsBody};
 use crate::ctl;
 use crate::wire::{Credit, FromWorker, HandshakeFailure, SessionCounts};
 
@@ -149,6 +149,45 @@ fn a_worker_that_does_not_answer_delays_a_list_and_nothing_else() {
     drop(host);
     assert!(start.elapsed() < SOON, "a worker that ignores its orders is killed at the end");
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// Starts a host whose spares do that, and waits until one of them is lost.
+fn spare_is_lost(script: &str) {
+    let dir = fresh_dir();
+    let text = format!(
+        "host = {{ runtime_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\", spares = 1 }}]\n\
+         tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1 }}]"
+    );
+    let worker = WorkerCommand::new("/bin/sh").arg("-c").arg(format!("{script} exec sleep 1000"));
+    let host = Host::new(Config::from_toml(&text).unwrap()).worker(worker).start().unwrap();
+    let start = Instant::now();
+    loop {
+        let answer = ctl::run(&host.control_socket(), ctl::Request::Devices, true).unwrap();
+        let body: DevicesBody = serde_json::from_str(&answer).unwrap();
+        if body.devices[0].spares_lost > 0 {
+            break;
+        }
+        assert!(start.elapsed() < SOON, "{script}: {body:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(tenants(&host).tenants[0].workers_lost, 0);
+    drop(host);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_spare_that_lies_is_killed() {
+    let ready = say(&FromWorker::Ready);
+    spare_is_lost(&ready.repeat(2));
+    spare_is_lost(&say(&established()));
+    spare_is_lost(&says(&[0xff, 1]));
+    spare_is_lost(&(ready + "exit 3;"));
+    spare_is_lost(&say(&FromWorker::NotReady { text: "no card".into() }));
+}
+
+#[test]
+fn a_worker_that_makes_ready_with_its_guest_there_is_killed() {
+    is_killed(&say(&FromWorker::Ready));
 }
 
 #[test]

@@ -21,6 +21,12 @@ pub(crate) struct Channel<S = OwnedFd> {
     pub(super) socket: S,
 }
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// A message as it came.
 #[derive(Debug)]
 pub(crate) struct Packet<M> {

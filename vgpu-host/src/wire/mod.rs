@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use vgpu_core::broker::CreditKind;
 use vgpu_proto::codec::Message;
 use vgpu_proto::control::Closing;
-use vgpu_proto::handshake::{GuestProcess, Limits};
+use vgpu_proto::handshake::{GuestProcess, Hello, Limits};
 use vgpu_proto::limits::TEXT_BYTES_MAX;
 
 use crate::config::Card;
@@ -22,8 +22,20 @@ pub(crate) use self::watched::WatchedChannel;
 /// Daemon → worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// The first message: what to serve. Carries the guest's connection.
+    /// The first message to a spare: make the device ready, say so, and wait for the setup.
+    Prepare(DeviceSetup),
+    /// What to serve: the first message, or a spare's second one. Carries the guest's connection.
     Setup(Setup),
+    /// From a worker to itself, beyond its exec: what it serves, and the greeting that it heard. Carries the guest's
+    /// connection.
+    Resume {
+        /// What to serve.
+        setup: Setup,
+        /// The greeting.
+        hello: Hello,
+    },
+    /// The same way, after it: carries the daemon's channel.
+    Channel,
     /// Answer to [`FromWorker::CreditRequest`].
     CreditGranted {
         /// Number of the question.
@@ -77,6 +89,13 @@ pub(crate) enum DeviceSetup {
 /// Worker → daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
+    /// The device of a spare is ready.
+    Ready,
+    /// It cannot be made ready; the worker exits.
+    NotReady {
+        /// Why, for the log.
+        text: String,
+    },
     /// The guest was welcomed.
     Established {
         /// What the guest says it is.
@@ -125,9 +144,9 @@ impl FromWorker {
     pub(crate) fn is_bounded(&self) -> bool {
         match self {
             Self::Established { guest, .. } => guest.name.len() <= TEXT_BYTES_MAX,
-            Self::HandshakeFailed { text, .. } => text.len() <= TEXT_BYTES_MAX,
+            Self::HandshakeFailed { text, .. } | Self::NotReady { text } => text.len() <= TEXT_BYTES_MAX,
             Self::Ended { reason } => reason.len() <= TEXT_BYTES_MAX,
-            Self::CreditRequest { .. } | Self::CreditReleased { .. } | Self::Counts(_) => true,
+            Self::Ready | Self::CreditRequest { .. } | Self::CreditReleased { .. } | Self::Counts(_) => true,
         }
     }
 }

@@ -96,7 +96,9 @@ fn obey(channel: &Channel, lender: &Lender, session: &Session, output: &Output) 
                     let _ = channel.send(&FromWorker::Counts(counts(session, output)));
                 }
                 ToWorker::Close(closing) => session.close(&closing),
-                ToWorker::Setup(_) => tracing::warn!("a second setup; ignored"),
+                ToWorker::Prepare(_) | ToWorker::Setup(_) | ToWorker::Resume { .. } | ToWorker::Channel => {
+                    tracing::warn!("a session is served already; another one is ignored");
+                }
             },
             Err(error) => {
                 tracing::warn!(%error, "the daemon is gone; the session goes on without new credit");

@@ -34,7 +34,8 @@ impl Leave {
         }
     }
 
-    fn now(self, status: u8) -> ! {
+    /// Ends the process.
+    pub(super) fn now(self, status: u8) -> ! {
         if self == Self::Signal {
             // Cannot fail: the process is ours and there. If it did, the exit below would have to do.
             let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
@@ -69,11 +70,11 @@ impl End {
 }
 
 /// Makes a panic on any thread the end of the process. It is a bug of ours; the session ends then rather than hang on a
-/// thread that is gone.
+/// thread that is gone. It is logged and not printed: this process's output may be the guest's.
 pub(super) fn exit_on_panic(leave: Leave) {
-    let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        print(info);
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!("{info}; this is a bug of vgpu\n{backtrace}");
         leave.now(exit::SOFTWARE)
     }));
 }

@@ -8,14 +8,13 @@ use vgpu_core::device::Device;
 use vgpu_core::session::{self, CreditSource, Parts, SessionConfig};
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{
-    AddressPlan, Answer, FEATURE_COHERENT, Hello, HelloError, Refusal, RefusalCause, VERSION_MAX,
-    VERSION_MIN, Welcome,
+    Answer, FEATURE_COHERENT, Hello, HelloError, Refusal, RefusalCause, VERSION_MAX, VERSION_MIN, Welcome,
 };
-use vgpu_proto::limits::{ARENA_RANGE_BYTES, HANDSHAKE_TIMEOUT_NS, HEAP_RANGE_BYTES};
-use vgpu_window::Reservation;
+use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
 use vgpu_window::link::{Link, LinkError};
 
 use super::output::Output;
+use super::prepare::{Prepared, Ranges};
 use crate::wire::{Channel, FromWorker, HandshakeFailure, Setup};
 
 /// A session that is open and whose guest does not know yet.
@@ -48,28 +47,44 @@ impl GreetError {
         Self { failure, text: text.into(), refusal: None }
     }
 
+    /// The device cannot be used, or not as the guest wants it.
+    pub(super) fn no_device(text: String) -> Self {
+        Self::refused(HandshakeFailure::Device, RefusalCause::Device, text)
+    }
+
     /// The system refused a thread.
     pub(super) fn no_thread(error: &std::io::Error) -> Self {
-        let text = format!("the worker cannot start a thread: {error}; the host's limits are too low");
-        Self::refused(HandshakeFailure::Device, RefusalCause::Device, text)
+        Self::no_device(format!("the worker cannot start a thread: {error}; the host's limits are too low"))
     }
 }
 
-/// Hears the greeting and opens what it asks for.
-pub(super) fn greet(
-    link: &Link,
+/// Hears the greeting and checks it.
+pub(super) fn hear(link: &Link) -> Result<Hello, GreetError> {
+    let hello = receive(link)?;
+    hello.check().map_err(|error| wrong(&error))?;
+    Ok(hello)
+}
+
+/// Opens what a greeting asks for, with what a spare has made ready.
+pub(super) fn open(
+    hello: Hello,
     setup: &Setup,
+    prepared: Option<Prepared>,
     credit: Arc<dyn CreditSource>,
     output: Arc<Output>,
 ) -> Result<Opened, GreetError> {
-    let hello = hear(link)?;
     let version = hello.check().map_err(|error| wrong(&error))?;
-    let (plan, heap, arena) = reserve(&hello.plans).ok_or_else(|| {
+    let device = GreetError::no_device;
+    let prepare = || Prepared::for_plans(&setup.device, hello.plans.iter().copied());
+    let mut prepared = prepared.map_or_else(prepare, Ok).map_err(device)?;
+    let (plan, Ranges { heap, arena }) = prepared.choose(&hello.plans).ok_or_else(|| {
         let text = "no offered address plan is free in the worker; offer others";
         GreetError::refused(HandshakeFailure::Addresses, RefusalCause::Addresses, text)
     })?;
-    let device = |text: String| GreetError::refused(HandshakeFailure::Device, RefusalCause::Device, text);
-    let gpu = super::device::open(&setup.device, arena.base()).map_err(device)?;
+    let gpu = match prepared.take_device() {
+        Some(gpu) => gpu,
+        None => super::device::open(&setup.device, arena.base()).map_err(device)?,
+    };
     let config = SessionConfig {
         id: setup.session,
         limits: setup.limits,
@@ -120,7 +135,7 @@ pub(super) fn refuse(link: &Link, error: &GreetError) {
     let _ = link.send(&body, &[]);
 }
 
-fn hear(link: &Link) -> Result<Hello, GreetError> {
+fn receive(link: &Link) -> Result<Hello, GreetError> {
     let protocol =
         |text: String| GreetError::refused(HandshakeFailure::Protocol, RefusalCause::Protocol, text);
     let message = match link.recv_timeout(Duration::from_nanos(HANDSHAKE_TIMEOUT_NS)) {
@@ -147,13 +162,4 @@ fn wrong(error: &HelloError) -> GreetError {
         _ => HandshakeFailure::Protocol,
     };
     GreetError::refused(failure, error.cause(), error.to_string())
-}
-
-/// The first plan whose two ranges are free in this process.
-fn reserve(plans: &[AddressPlan]) -> Option<(u8, Reservation, Reservation)> {
-    (0..).zip(plans).find_map(|(index, plan)| {
-        let heap = Reservation::new_at(plan.heap_base, HEAP_RANGE_BYTES).ok()?;
-        let arena = Reservation::new_at(plan.arena_base, ARENA_RANGE_BYTES).ok()?;
-        Some((index, heap, arena))
-    })
 }

@@ -1,9 +1,14 @@
 //! The worker: one process that serves one session and owns its device.
 //!
 //! It is plain threads, each with one thing to wait for: the main thread dispatches commands, [`guest`] waits for the
-//! guest's socket, [`daemon`] for the daemon's, [`output`] sends what kernels print, and [`pool`] runs what may block.
-//! The guest's end is the worker's end, whatever its device still does: nothing here is joined, the process exits.
+//! guest's socket, [`daemon`] for the daemon's, [`output`] sends what kernels print, [`catch`] takes it from a card's driver,
+//! and [`pool`] runs what may block. The guest's end is the worker's end, whatever its device still does: nothing here is
+//! joined, the process exits.
+//!
+//! A worker may be started before its guest is there: it is a spare then ([`prepare`]), and belongs to no tenant. A guest that
+//! brings variables for the driver makes its worker begin anew ([`resume`]).
 
+mod catch;
 mod daemon;
 mod device;
 mod dispatch;
@@ -12,20 +17,26 @@ mod greet;
 mod guest;
 mod output;
 mod pool;
+mod prepare;
+mod resume;
 mod setup;
 
+use std::fs::File;
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use vgpu_core::session::Parts;
+use vgpu_proto::handshake::Hello;
 use vgpu_proto::limits::CONTROL_BYTES_MAX;
 use vgpu_window::link::Link;
 
 use self::end::{End, Leave};
-use self::setup::SetupError;
+use self::greet::GreetError;
+use self::output::Output;
+use self::prepare::Prepared;
+use self::setup::{First, SetupError, Start};
 use crate::probe;
-use crate::wire::{Channel, Setup};
+use crate::wire::{Channel, DeviceSetup, FromWorker, Setup, bounded};
 
 /// The argument that makes the executable a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -70,51 +81,102 @@ fn control_channel() -> Result<Channel, SetupError> {
 }
 
 fn main(channel: Channel) -> ! {
-    crate::logging::start();
+    let logs = crate::logging::start_apart().unwrap_or_else(|error| {
+        crate::logging::start();
+        give_up(&error)
+    });
+    let output = Arc::new(Output::default());
     let channel = Arc::new(channel);
-    let (setup, guest) = match setup::receive(&channel) {
-        Ok(received) => received,
-        Err(error) => {
-            tracing::error!(%error, "no session to serve");
-            std::process::exit(crate::exit::PROTOCOL.into());
+    let first = setup::receive(&channel);
+    match first.unwrap_or_else(|error| give_up(&error)) {
+        First::Prepare(device) => wait_for_guest(&channel, &device, &output, &logs),
+        First::Serve(start) => {
+            let leave = begin(&start.setup.device, &output);
+            serve(start, None, leave, &output, &logs)
         }
-    };
-    let leave = Leave::of(&setup.device);
-    end::exit_on_panic(leave);
-    let span = tracing::info_span!("session", id = setup.session, tenant = setup.tenant);
-    let _entered = span.enter();
-    let end = Arc::new(End::new(channel.clone(), leave));
-    serve(&channel, &end, &setup, guest)
+    }
 }
 
-fn serve(channel: &Arc<Channel>, end: &Arc<End>, setup: &Setup, guest: UnixStream) -> ! {
-    let link = Arc::new(Link::new(guest, CONTROL_BYTES_MAX));
-    let lender = Arc::new(daemon::Lender::new(channel.clone()));
-    let output = Arc::new(output::Output::default());
-    let opened = match greet::greet(&link, setup, lender.clone(), output.clone()) {
-        Ok(opened) => opened,
-        Err(error) => {
-            greet::refuse(&link, &error);
-            end.handshake_failed(error)
-        }
-    };
-    let session = &opened.parts.session;
-    let started =
-        daemon::start(channel, &lender, session, &output).and_then(|()| output::start(&output, &link));
-    if let Err(error) = started {
-        let error = greet::GreetError::no_thread(&error);
-        greet::refuse(&link, &error);
-        end.handshake_failed(error);
+/// There is nothing to serve.
+fn give_up(error: &dyn std::error::Error) -> ! {
+    tracing::error!(%error, "no session to serve");
+    std::process::exit(crate::exit::PROTOCOL.into())
+}
+
+/// What comes before a device is opened.
+fn begin(device: &DeviceSetup, output: &Arc<Output>) -> Leave {
+    let leave = Leave::of(device);
+    end::exit_on_panic(leave);
+    if matches!(device, DeviceSetup::Cuda(_))
+        && let Err(error) = catch::catch().and_then(|caught| {
+            output.take_over(caught);
+            catch::start(output)
+        })
+    {
+        // The session is as good without it.
+        tracing::warn!(%error, "what kernels print is lost");
     }
-    let Parts { dispatcher, session, .. } = match greet::welcome(&link, channel, setup, opened) {
+    leave
+}
+
+/// Makes the device ready, says so, and serves the guest that comes.
+fn wait_for_guest(channel: &Arc<Channel>, device: &DeviceSetup, output: &Arc<Output>, logs: &File) -> ! {
+    let leave = begin(device, output);
+    let spare = Prepared::as_spare(device).unwrap_or_else(|text| {
+        // A daemon that is gone does not want to know.
+        let _ = channel.try_send(&FromWorker::NotReady { text: bounded(text) }, None);
+        leave.now(crate::exit::UNAVAILABLE)
+    });
+    if channel.try_send(&FromWorker::Ready, None).is_err() {
+        leave.now(crate::exit::OK);
+    }
+    match setup::wait(channel) {
+        Ok(start) => serve(start, Some(spare), leave, output, logs),
+        Err(error) if error.is_dismissal() => leave.now(crate::exit::OK),
+        Err(error) => {
+            tracing::error!(%error, "no session to serve");
+            leave.now(crate::exit::PROTOCOL)
+        }
+    }
+}
+
+fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Output>, logs: &File) -> ! {
+    let Start { channel, setup, guest, hello } = start;
+    let span = tracing::info_span!("session", id = setup.session, tenant = setup.tenant);
+    let _entered = span.enter();
+    let end = Arc::new(End::new(Arc::clone(&channel), leave));
+    let link = Arc::new(Link::new(guest, CONTROL_BYTES_MAX));
+    let lender = Arc::new(daemon::Lender::new(Arc::clone(&channel)));
+    let hello = hello.map_or_else(|| hear(&channel, &setup, &link, logs), Ok);
+    let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, lender.clone(), output.clone()));
+    let opened = opened.and_then(|opened| {
+        daemon::start(&channel, &lender, &opened.parts.session, output)
+            .and_then(|()| output::start(output, &link))
+            .map_err(|error| GreetError::no_thread(&error))?;
+        Ok(opened)
+    });
+    let opened = opened.unwrap_or_else(|error| {
+        greet::refuse(&link, &error);
+        end.handshake_failed(error)
+    });
+    let Parts { dispatcher, session, .. } = match greet::welcome(&link, &channel, &setup, opened) {
         Ok(parts) => parts,
         Err(error) => end.handshake_failed(error),
     };
     // Only now, so that the daemon hears of the session's end after it heard of its beginning.
-    if let Err(error) = guest::start(&link, &session, end) {
+    if let Err(error) = guest::start(&link, &session, &end) {
         session.close(&dispatch::no_thread(&error));
     }
     let closing = dispatch::dispatch(dispatcher, &session);
     guest::tell(&link, &closing);
     end.ended(&closing.reason)
+}
+
+/// Hears the greeting. Where the guest wants variables that this process has not, it begins anew with them.
+fn hear(channel: &Channel, setup: &Setup, link: &Link, logs: &File) -> Result<Hello, GreetError> {
+    let hello = greet::hear(link)?;
+    if resume::missing(&hello).is_empty() {
+        return Ok(hello);
+    }
+    Err(GreetError::no_device(resume::again(channel, setup, link, &hello, logs)))
 }

@@ -17,6 +17,7 @@ use vgpu_proto::window::{CONTROL_BYTES, OUTPUT_BYTES};
 use vgpu_window::link::Link;
 use vgpu_window::{Region, WindowError};
 
+use super::catch::Caught;
 use super::guest;
 
 /// A bounded buffer between kernels, which never wait, and a guest, which may not read.
@@ -26,6 +27,8 @@ pub(super) struct Output {
     filled: Condvar,
     /// The control region, where the guest reads how much there is.
     window: OnceLock<Region>,
+    /// Where a card's driver writes.
+    caught: OnceLock<Caught>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +48,15 @@ impl Output {
         // Called once, before anything runs.
         let _ = self.window.set(Region::map_shared(control.as_fd(), CONTROL_BYTES)?);
         Ok(())
+    }
+
+    /// Takes over what comes out of a pipe, once in the process's life.
+    pub(super) fn take_over(&self, caught: Caught) {
+        let _ = self.caught.set(caught);
+    }
+
+    pub(super) fn caught(&self) -> Option<&Caught> {
+        self.caught.get()
     }
 
     /// Bytes that found no room so far.
@@ -77,6 +89,12 @@ impl SessionSink for Output {
         }
         drop(buffer);
         self.filled.notify_one();
+    }
+
+    fn flush(&self) {
+        if let Some(caught) = self.caught() {
+            caught.drain(|bytes| self.output(bytes));
+        }
     }
 
     fn fault(&self, error: &DeviceError) {

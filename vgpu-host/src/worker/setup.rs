@@ -1,10 +1,34 @@
 //! What a worker is told first.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rustix::net::SocketType;
+use vgpu_proto::handshake::Hello;
 
-use crate::wire::{Channel, ChannelError, Setup, ToWorker};
+use crate::wire::{Channel, ChannelError, DeviceSetup, Packet, Setup, ToWorker};
+
+/// What a worker hears first.
+#[derive(Debug)]
+pub(super) enum First {
+    /// Be a spare: make the device ready for a guest that is not there yet.
+    Prepare(DeviceSetup),
+    /// Serve this.
+    Serve(Start),
+}
+
+/// What a session is served with.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// To the daemon.
+    pub channel: Arc<Channel>,
+    pub setup: Setup,
+    /// The guest's connection.
+    pub guest: UnixStream,
+    /// The greeting, where this process heard it before its exec.
+    pub hello: Option<Hello>,
+}
 
 /// Why a worker does not know what to serve.
 #[derive(Debug, thiserror::Error)]
@@ -21,21 +45,54 @@ pub(super) enum SetupError {
     /// Another message came first.
     #[error("the host's first message is no setup; are host and worker the same program?")]
     NotASetup,
-    /// The guest's connection is not there.
+    /// A descriptor is not there.
     #[error("the setup carries no descriptor; are host and worker the same program?")]
-    NoConnection,
+    NoDescriptor,
     /// The descriptor is something else.
     #[error("the setup's descriptor is no stream socket; are host and worker the same program?")]
     NotAConnection,
 }
 
-/// Receives the setup and the guest's connection.
-pub(super) fn receive(channel: &Channel) -> Result<(Setup, UnixStream), SetupError> {
-    let packet = channel.recv::<ToWorker>()?;
-    let ToWorker::Setup(setup) = packet.message else { return Err(SetupError::NotASetup) };
-    let guest = packet.fd.ok_or(SetupError::NoConnection)?;
+impl SetupError {
+    /// The daemon is gone, or wants no spare any more.
+    pub(super) const fn is_dismissal(&self) -> bool {
+        matches!(self, Self::Channel(ChannelError::Closed))
+    }
+}
+
+/// Receives the first message. `channel` is the daemon's, or what this process left itself at its exec.
+pub(super) fn receive(channel: &Arc<Channel>) -> Result<First, SetupError> {
+    let Packet { message, fd } = channel.recv::<ToWorker>()?;
+    match message {
+        ToWorker::Prepare(device) => Ok(First::Prepare(device)),
+        ToWorker::Setup(setup) => served(channel, setup, fd).map(First::Serve),
+        ToWorker::Resume { setup, hello } => {
+            let guest = connection(fd)?;
+            let Packet { message: ToWorker::Channel, fd } = channel.recv()? else {
+                return Err(SetupError::NotASetup);
+            };
+            let channel = Channel::adopt(fd.ok_or(SetupError::NoDescriptor)?)?;
+            Ok(First::Serve(Start { channel: Arc::new(channel), setup, guest, hello: Some(hello) }))
+        }
+        _ => Err(SetupError::NotASetup),
+    }
+}
+
+/// Waits, as a spare, for what to serve.
+pub(super) fn wait(channel: &Arc<Channel>) -> Result<Start, SetupError> {
+    let Packet { message, fd } = channel.recv::<ToWorker>()?;
+    let ToWorker::Setup(setup) = message else { return Err(SetupError::NotASetup) };
+    served(channel, setup, fd)
+}
+
+fn served(channel: &Arc<Channel>, setup: Setup, fd: Option<OwnedFd>) -> Result<Start, SetupError> {
+    Ok(Start { channel: Arc::clone(channel), setup, guest: connection(fd)?, hello: None })
+}
+
+fn connection(fd: Option<OwnedFd>) -> Result<UnixStream, SetupError> {
+    let guest = fd.ok_or(SetupError::NoDescriptor)?;
     match rustix::net::sockopt::socket_type(&guest) {
-        Ok(SocketType::STREAM) => Ok((setup, guest.into())),
+        Ok(SocketType::STREAM) => Ok(guest.into()),
         Ok(_) | Err(_) => Err(SetupError::NotAConnection),
     }
 }
@@ -44,45 +101,93 @@ pub(super) fn receive(channel: &Channel) -> Result<(Setup, UnixStream), SetupErr
 mod tests {
     use std::os::fd::{AsFd as _, BorrowedFd};
 
+    use vgpu_proto::handshake::{AddressPlan, FEATURE_COHERENT, GuestProcess};
+
     use super::*;
     use crate::serve::limits_of;
-    use crate::wire::DeviceSetup;
 
-    fn setup() -> ToWorker {
-        let device = DeviceSetup::Soft {
+    fn device() -> DeviceSetup {
+        DeviceSetup::Soft {
             memory_bytes: 1 << 30,
             compute_major: 8,
             compute_minor: 0,
             threads: 1,
             delay_seed: None,
             faults: String::new(),
-        };
-        ToWorker::Setup(Setup { session: 1, tenant: "t".into(), limits: limits_of(1, 1), device })
+        }
     }
 
-    fn received(message: &ToWorker, fd: Option<BorrowedFd<'_>>) -> Result<(Setup, UnixStream), SetupError> {
+    fn setup() -> Setup {
+        Setup { session: 1, tenant: "t".into(), limits: limits_of(1, 1), device: device() }
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            version_min: 1,
+            version_max: 1,
+            features: FEATURE_COHERENT,
+            plans: AddressPlan::CANDIDATES[..1].to_vec(),
+            variables: vec![],
+            process: GuestProcess::default(),
+        }
+    }
+
+    fn received(messages: &[(ToWorker, Option<BorrowedFd<'_>>)]) -> Result<First, SetupError> {
         let (daemon, worker) = Channel::pair().unwrap();
-        daemon.try_send(message, fd).unwrap();
+        for (message, fd) in messages {
+            daemon.try_send(message, *fd).unwrap();
+        }
         drop(daemon);
-        receive(&Channel::adopt(worker).unwrap())
+        receive(&Arc::new(Channel::adopt(worker).unwrap()))
     }
 
     #[test]
     fn a_setup_with_a_connection_is_taken() {
         let (_guest, connection) = UnixStream::pair().unwrap();
-        assert_eq!(received(&setup(), Some(connection.as_fd())).unwrap().0.session, 1);
+        let first = received(&[(ToWorker::Setup(setup()), Some(connection.as_fd()))]);
+        assert!(matches!(first, Ok(First::Serve(Start { hello: None, .. }))), "{first:?}");
+    }
+
+    #[test]
+    fn a_spare_is_told_its_device_and_then_what_to_serve() {
+        let (_guest, connection) = UnixStream::pair().unwrap();
+        let (daemon, worker) = Channel::pair().unwrap();
+        let worker = Arc::new(Channel::adopt(worker).unwrap());
+        daemon.try_send(&ToWorker::Prepare(device()), None).unwrap();
+        assert!(matches!(receive(&worker), Ok(First::Prepare(found)) if found == device()));
+        daemon.try_send(&ToWorker::Setup(setup()), Some(connection.as_fd())).unwrap();
+        assert_eq!(wait(&worker).unwrap().setup, setup());
+        drop(daemon);
+        assert!(wait(&worker).unwrap_err().is_dismissal());
+    }
+
+    #[test]
+    fn what_an_exec_left_is_found_again() {
+        let (_guest, connection) = UnixStream::pair().unwrap();
+        let (daemon, theirs) = Channel::pair().unwrap();
+        let first = received(&[
+            (ToWorker::Resume { setup: setup(), hello: hello() }, Some(connection.as_fd())),
+            (ToWorker::Channel, Some(theirs.as_fd())),
+        ]);
+        drop(theirs);
+        let Ok(First::Serve(start)) = first else { panic!("{first:?}") };
+        assert_eq!((start.setup, start.hello), (setup(), Some(hello())));
+        start.channel.try_send(&ToWorker::CountsRequest, None).unwrap();
+        assert!(daemon.try_recv::<ToWorker>().is_ok(), "it is the daemon's channel");
     }
 
     #[test]
     fn anything_else_has_its_own_error() {
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(matches!(received(&setup(), None), Err(SetupError::NoConnection)));
-        assert!(matches!(received(&setup(), Some(file.as_fd())), Err(SetupError::NotAConnection)));
-        let early = received(&ToWorker::CountsRequest, None);
-        assert!(matches!(early, Err(SetupError::NotASetup)));
-        let (daemon, worker) = Channel::pair().unwrap();
-        drop(daemon);
-        let gone = receive(&Channel::adopt(worker).unwrap());
-        assert!(matches!(gone, Err(SetupError::Channel(ChannelError::Closed))));
+        let (_guest, connection) = UnixStream::pair().unwrap();
+        let setup = || ToWorker::Setup(setup());
+        assert!(matches!(received(&[(setup(), None)]), Err(SetupError::NoDescriptor)));
+        let odd = received(&[(setup(), Some(file.as_fd()))]);
+        assert!(matches!(odd, Err(SetupError::NotAConnection)));
+        assert!(matches!(received(&[(ToWorker::CountsRequest, None)]), Err(SetupError::NotASetup)));
+        let resume = ToWorker::Resume { setup: self::setup(), hello: hello() };
+        let half = received(&[(resume, Some(connection.as_fd())), (ToWorker::CountsRequest, None)]);
+        assert!(matches!(half, Err(SetupError::NotASetup)));
+        assert!(received(&[]).unwrap_err().is_dismissal());
     }
 }

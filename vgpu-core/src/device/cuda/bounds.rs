@@ -11,6 +11,8 @@ pub(super) struct Needs {
     pub(super) memory_bytes: u64,
     /// It has functions that kernels call, so that call stacks may be used.
     pub(super) calls: bool,
+    /// Its kernels may print: it refers to the driver's `vprintf`.
+    pub(super) prints: bool,
 }
 
 /// Why an image is not given to the driver.
@@ -23,10 +25,14 @@ const SECTION_BYTES: u64 = 64;
 const PROGRAM_BYTES: u64 = 56;
 const SYMBOL_BYTES: u64 = 24;
 const SECTION_SYMBOLS: u32 = 2;
+const SECTION_STRINGS: u32 = 3;
 const SECTION_NO_BITS: u32 = 8;
 const SECTION_ALLOCATED: u64 = 2;
 const SYMBOL_FUNCTION: u8 = 2;
 const SYMBOL_IS_ENTRY: u8 = 0x10;
+
+/// What `printf` in a kernel calls, as string tables hold it (CUDA C++ Programming Guide, "Formatted Output").
+const PRINTS: &[u8] = b"\0vprintf\0";
 
 /// The number of `N` bytes at an offset.
 fn field<const N: usize>(image: &[u8], offset: u64) -> Result<[u8; N], Broken> {
@@ -66,7 +72,7 @@ pub(super) fn check_elf(image: &[u8]) -> Result<Needs, Broken> {
     }
     check_range(image, sections, section_count * SECTION_BYTES)?;
     check_range(image, programs, program_count * PROGRAM_BYTES)?;
-    let mut needs = Needs { memory_bytes: 0, calls: false };
+    let mut needs = Needs { memory_bytes: 0, calls: false, prints: false };
     for index in 0..section_count {
         let header = sections + index * SECTION_BYTES;
         let (kind, flags) = (u32_at(image, header + 4)?, u64_at(image, header + 8)?);
@@ -79,6 +85,9 @@ pub(super) fn check_elf(image: &[u8]) -> Result<Needs, Broken> {
         }
         if kind == SECTION_SYMBOLS {
             needs.calls |= has_callees(image, offset, bytes)?;
+        }
+        if kind == SECTION_STRINGS {
+            needs.prints |= names_printf(image, offset, bytes)?;
         }
     }
     for index in 0..program_count {
@@ -99,6 +108,14 @@ fn has_callees(image: &[u8], offset: u64, bytes: u64) -> Result<bool, Broken> {
     Ok(false)
 }
 
+/// Whether a string table names what printing kernels call.
+fn names_printf(image: &[u8], offset: u64, bytes: u64) -> Result<bool, Broken> {
+    let start = usize::try_from(offset).map_err(|_| CUT)?;
+    let bytes = usize::try_from(bytes).map_err(|_| CUT)?;
+    let table = start.checked_add(bytes).and_then(|end| image.get(start..end)).ok_or(CUT)?;
+    Ok(table.windows(PRINTS.len()).any(|name| name == PRINTS))
+}
+
 /// Checks a fatbin: that its entries follow one another up to its end.
 pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
     let header_bytes = u16_at(image, 6)?;
@@ -116,5 +133,5 @@ pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
         return Err(CUT);
     }
     // Which entry the driver takes, and what it holds when unpacked, only the driver knows.
-    Ok(Needs { memory_bytes: end, calls: true })
+    Ok(Needs { memory_bytes: end, calls: true, prints: true })
 }

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     fault: Fault,
     modules: Modules,
     placement: Mutex<Placement>,
+    /// A module was loaded whose kernels may print.
+    prints: AtomicBool,
     released: AtomicBool,
 }
 
@@ -82,6 +84,7 @@ impl CudaContext {
             fault: Fault::default(),
             modules: Modules::default(),
             placement: Mutex::default(),
+            prints: AtomicBool::new(false),
             released: AtomicBool::new(false),
         });
         let watcher = Arc::clone(&shared);
@@ -106,12 +109,16 @@ impl Shared {
         &self.handle
     }
 
-    fn own_stream(&self) -> &Stream {
+    pub(super) fn own_stream(&self) -> &Stream {
         &self.own_stream
     }
 
     pub(super) fn events(&self) -> &dyn DeviceEvents {
         self.events.as_ref()
+    }
+
+    pub(super) fn prints(&self) -> &AtomicBool {
+        &self.prints
     }
 
     pub(super) fn watch(&self) -> &Watch {
@@ -171,6 +178,7 @@ impl Shared {
         });
         self.watch.settle();
         waited?;
+        self.flush_if_printing();
         self.probe();
         self.fault.check()
     }
@@ -301,6 +309,7 @@ impl Context for CudaContext {
             }
         });
         shared.watch.settle();
+        shared.flush_if_printing();
         waited
     }
 
@@ -333,6 +342,8 @@ impl Context for CudaContext {
         let shared = &self.shared;
         shared.fault.check()?;
         let code = shared.judge(image::prepare(&shared.handle, image))?;
+        // Before its first kernel can run. It stays set: what a kernel printed may come after its module is gone.
+        shared.prints.fetch_or(code.needs.prints, Ordering::AcqRel);
         let (module, functions) = shared.judge(shared.modules.load(&shared.handle, &code))?;
         let local_bytes = functions.iter().map(|(_, function)| function.local_bytes).max().unwrap_or(0);
         if let Err(error) = shared.judge(shared.stack.reserve(local_bytes, code.needs.calls)) {

@@ -31,7 +31,8 @@
 //! - A context that is dropped while work runs is freed when the work ends, or with the process.
 //! - Memory just outside an allocation, or freed, may still be mapped: the driver maps 2 MiB at a time.
 //! - A kernel's `printf` goes to this process's standard output, its `assert` to standard error; whoever runs the
-//!   process must catch them for the guest.
+//!   process catches them for the guest and passes them on when [`super::DeviceEvents::flush`] is called. In a context
+//!   whose modules may print, completion is told by the CPU, behind the text (`output`).
 //! - The first use of a region by a mark or a staged copy registers it, which may take some milliseconds.
 //! - Copies between two pinned places may be done by the driver in the caller's thread.
 #![allow(unsafe_code)]
@@ -49,6 +50,7 @@ mod launch;
 mod memory;
 mod module;
 mod order;
+mod output;
 mod pinned;
 mod placement;
 mod queue;

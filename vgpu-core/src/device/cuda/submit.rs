@@ -92,12 +92,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Where the GPU writes a mark; `None` where the CPU must, because the word's memory cannot be registered.
+    /// Where the GPU writes a mark; `None` where the CPU must, because the word's memory cannot be registered, or because
+    /// what kernels printed has to be with the guest first.
     fn mark_word(&self, mark: &dyn Mark) -> Option<u64> {
         let (region, offset) = mark.word();
         let is_word =
             offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= region.len());
-        if !is_word || self.fault().get().is_some() {
+        if !is_word || self.is_printing() || self.fault().get().is_some() {
             return None;
         }
         self.card().pinned().find(region).ok().map(|base| base + offset)

@@ -150,8 +150,8 @@ fn elf(symbol_kind: u8, symbol_flags: u8) -> Vec<u8> {
 
 #[test]
 fn cubins_are_checked_to_their_end() {
-    assert_eq!(check_elf(&elf(2, 0x10)), Ok(Needs { memory_bytes: 64, calls: false }));
-    assert_eq!(check_elf(&elf(2, 0)), Ok(Needs { memory_bytes: 64, calls: true }));
+    assert_eq!(check_elf(&elf(2, 0x10)), Ok(Needs { memory_bytes: 64, calls: false, prints: false }));
+    assert_eq!(check_elf(&elf(2, 0)), Ok(Needs { memory_bytes: 64, calls: true, prints: false }));
     let whole = elf(2, 0x10);
     for len in 0..whole.len() {
         assert!(check_elf(&whole[..len]).is_err(), "cut to {len}");
@@ -167,13 +167,26 @@ fn cubins_are_checked_to_their_end() {
 }
 
 #[test]
+fn a_cubin_that_prints_is_known_by_its_strings() {
+    let with_strings = |strings: &[u8]| {
+        let mut image = elf(2, 0x10);
+        image[64..64 + strings.len()].copy_from_slice(strings);
+        // Section 1 becomes a string table (`SHT_STRTAB`).
+        image[176 + 64 + 4] = 3;
+        check_elf(&image).map(|needs| needs.prints)
+    };
+    assert_eq!(with_strings(b"\0kernel\0vprintf\0"), Ok(true));
+    assert_eq!(with_strings(b"\0kernel\0my_vprintf\0vprintf_too\0"), Ok(false));
+}
+
+#[test]
 fn fatbins_are_checked_to_their_end() {
     let mut image = b"\x50\xed\x55\xba\x01\0\x10\0".to_vec();
     image.extend(48_u64.to_le_bytes());
     image.extend(b"\x02\0\x01\x01\x20\0\0\0");
     image.extend(16_u64.to_le_bytes());
     image.resize(64, 0);
-    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 64, calls: true }));
+    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 64, calls: true, prints: true }));
     for len in 0..image.len() {
         assert!(check_fatbin(&image[..len]).is_err(), "cut to {len}");
     }

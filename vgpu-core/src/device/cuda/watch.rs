@@ -7,6 +7,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use vgpu_proto::Status;
 use vgpu_proto::limits::STREAM_PENDING_MAX;
 
 use super::context::Shared;
@@ -173,6 +174,10 @@ impl Watcher {
         for (at, mark) in self.marks.iter().enumerate().rev() {
             complete[at] = mark.queue.reached(mark.count);
         }
+        if complete.contains(&true) {
+            // The guest that sees a mark finds what was printed before it.
+            self.shared.flush_if_printing();
+        }
         let mut complete = complete.into_iter();
         let before = self.marks.len();
         let shared = &self.shared;
@@ -218,6 +223,9 @@ impl Watcher {
         let first = !self.fault_told;
         if first {
             self.fault_told = true;
+            if self.shared.is_printing() || error.status == Status::ERROR_ASSERT {
+                self.shared.flush_output();
+            }
             self.shared.events().fault(error);
         }
         let told = first || self.is_busy();

@@ -70,6 +70,15 @@ impl Stream {
         }
     }
 
+    /// Waits for everything submitted, inside the driver. The driver hands on what kernels of the context printed when it
+    /// is called so, and not when it is only asked (CUDA C++ Programming Guide, "Formatted Output"). May block.
+    pub(in crate::device::cuda) fn synchronize(&self) -> Result<(), DeviceError> {
+        self.handle.bind()?;
+        // SAFETY: the stream lives as long as `self`.
+        let result = unsafe { sys::cuStreamSynchronize(self.raw) };
+        check(result, "cuStreamSynchronize")
+    }
+
     /// Writes a 64-bit word once earlier work is complete and its writes can be seen.
     ///
     /// # Safety
