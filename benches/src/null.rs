@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_core::device::{
     Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, MemoryAccess, MemoryKey,
-    ModuleKey, StreamKey, VirtualMemory, Work,
+    ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory, Work,
 };
 use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
 use vgpu_proto::control::{FunctionDescription, ParamDescription};
@@ -188,6 +188,26 @@ impl Context for NullContext {
         _value: i32,
     ) -> Result<(), DeviceError> {
         Ok(())
+    }
+
+    fn occupancy(&self, _function: FunctionKey, _query: &Occupancy) -> Result<u64, DeviceError> {
+        Ok(1)
+    }
+
+    fn limit(&self, _limit: u32) -> Result<u64, DeviceError> {
+        Ok(1_024)
+    }
+
+    fn set_limit(&self, _limit: u32, value: u64) -> Result<u64, DeviceError> {
+        Ok(value)
+    }
+
+    fn reset_persisting_l2(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<[u8; TENSOR_MAP_BYTES], DeviceError> {
+        Ok([map.rank as u8; TENSOR_MAP_BYTES])
     }
 
     fn sticky_error(&self) -> Option<DeviceError> {

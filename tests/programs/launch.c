@@ -179,6 +179,64 @@ static void launches(handle kernel) {
     OK(cuEventDestroy_v2(timed));
 }
 
+static size_t shared_of(int threads) {
+    return threads * 64;
+}
+
+static void occupancy(handle kernel) {
+    FIND(int, cuOccupancyMaxActiveBlocksPerMultiprocessor, int *, handle, int, size_t)
+    FIND(int, cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags, int *, handle, int, size_t, unsigned)
+    FIND(int, cuOccupancyMaxPotentialBlockSize, int *, int *, handle, size_t (*)(int), size_t, int)
+    FIND(int, cuOccupancyMaxPotentialBlockSizeWithFlags, int *, int *, handle, size_t (*)(int), size_t, int, unsigned)
+    FIND(int, cuOccupancyAvailableDynamicSMemPerBlock, size_t *, handle, int, int)
+    FIND(int, cuOccupancyMaxActiveClusters, int *, handle, const struct config *)
+    FIND(int, cuDeviceGetAttribute, int *, int, int)
+    FIND(int, cuFuncGetAttribute, int *, int, handle)
+    FIND(int, cuFuncSetAttribute, handle, int, int)
+    int blocks, again, grid, threads, processors, shared;
+    OK(cuDeviceGetAttribute(&processors, 16, 0));
+    OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 256, 0));
+    HOLDS(blocks > 0);
+    OK(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&again, kernel, 256, 0, 1));
+    HOLDS(again == blocks);
+    EXPECT(INVALID_VALUE, cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&again, kernel, 256, 0, 2));
+    EXPECT(INVALID_VALUE, cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 0, 0));
+    EXPECT(INVALID_VALUE, cuOccupancyMaxActiveBlocksPerMultiprocessor(NULL, kernel, 256, 0));
+    EXPECT(INVALID_HANDLE, cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel + 1, 256, 0));
+    OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&again, kernel, 256, 16 << 10));
+    HOLDS(again > 0 && again <= blocks);
+    OK(cuOccupancyMaxPotentialBlockSize(&grid, &threads, kernel, NULL, 0, 0));
+    HOLDS(threads > 0 && threads <= 1024 && grid % processors == 0 && grid > 0);
+    OK(cuOccupancyMaxPotentialBlockSizeWithFlags(&grid, &threads, kernel, shared_of, 0, 128, 0));
+    HOLDS(threads > 0 && threads <= 128);
+    EXPECT(INVALID_VALUE, cuOccupancyMaxPotentialBlockSize(NULL, &threads, kernel, NULL, 0, 0));
+    size_t room;
+    OK(cuOccupancyAvailableDynamicSMemPerBlock(&room, kernel, 1, 256));
+    HOLDS(room >= 48 << 10);
+    EXPECT(INVALID_VALUE, cuOccupancyAvailableDynamicSMemPerBlock(&room, kernel, 100000, 256));
+    int has_clusters;
+    OK(cuDeviceGetAttribute(&has_clusters, 120, 0));
+    struct attribute cluster = {.which = CLUSTER, .value.words = {2, 1, 1}};
+    struct config config = {{2, 1, 1}, {64, 1, 1}, 0, 0, &cluster, 1};
+    EXPECT(has_clusters ? 0 : NOT_SUPPORTED, cuOccupancyMaxActiveClusters(&blocks, kernel, &config));
+
+    // Attributes of a kernel: what was set is read back, what cannot be set is refused.
+    for (int number = 0; number <= 15; number++) {
+        OK(cuFuncGetAttribute(&again, number, kernel));
+    }
+    EXPECT(INVALID_VALUE, cuFuncGetAttribute(&again, 16, kernel));
+    EXPECT(INVALID_VALUE, cuFuncGetAttribute(&again, -1, kernel));
+    OK(cuFuncSetAttribute(kernel, 9, 30));
+    OK(cuFuncGetAttribute(&again, 9, kernel));
+    HOLDS(again == 30);
+    OK(cuDeviceGetAttribute(&shared, 97, 0));
+    OK(cuFuncSetAttribute(kernel, 8, shared));
+    OK(cuFuncGetAttribute(&again, 8, kernel));
+    HOLDS(again == shared);
+    EXPECT(INVALID_VALUE, cuFuncSetAttribute(kernel, 8, shared + 1));
+    HOLDS(cuFuncSetAttribute(kernel, 0, 7) != 0);
+}
+
 static void stream_attributes(void) {
     FIND(int, cuStreamCreateWithPriority, handle *, unsigned, int)
     FIND(int, cuStreamGetAttribute, handle, unsigned, void *)
@@ -223,6 +281,7 @@ int main(int argc, char **argv) {
     OK(cuModuleGetFunction(&saxpy, module, "saxpy"));
     devices();
     launches(saxpy);
+    occupancy(saxpy);
     stream_attributes();
     puts("ok");
     return 0;

@@ -50,6 +50,9 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::CtxCreate => "cuCtxCreate, cuDevicePrimaryCtxRetain",
         Op::CtxDestroy => "cuCtxDestroy, cuDevicePrimaryCtxReset",
         Op::CtxSynchronize => "cuCtxSynchronize",
+        Op::CtxGetLimit => "cuCtxGetLimit",
+        Op::CtxSetLimit => "cuCtxSetLimit",
+        Op::CtxResetPersistingL2 => "cuCtxResetPersistingL2Cache",
         Op::StreamCreate => "cuStreamCreate, cuStreamCreateWithPriority",
         Op::StreamDestroy => "cuStreamDestroy",
         Op::StreamSynchronize => "cuStreamSynchronize",
@@ -77,7 +80,6 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::ModuleGetGlobal => "cuModuleGetGlobal",
         Op::FuncSetAttribute => "cuFuncSetAttribute",
         Op::FuncGetAttribute => "cuFuncGetAttribute",
-        Op::LaunchKernel => "cuLaunchKernel, cuLaunchCooperativeKernel",
         Op::AddressReserve => "cuMemAddressReserve",
         Op::AddressFree => "cuMemAddressFree",
         Op::MemoryCreate => "cuMemCreate",
@@ -85,6 +87,10 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::MemoryMap => "cuMemMap",
         Op::MemoryUnmap => "cuMemUnmap",
         Op::MemorySetAccess => "cuMemSetAccess",
+        Op::LaunchKernel => "cuLaunchKernel, cuLaunchKernelEx, cuLaunchCooperativeKernel",
+        Op::Occupancy => "cuOccupancyMaxActiveBlocksPerMultiprocessor and the other cuOccupancy functions",
+        Op::TensorMapEncode => "cuTensorMapEncodeTiled, cuTensorMapEncodeIm2col, cuTensorMapEncodeIm2colWide",
+        Op::TensorMapReplaceAddress => "cuTensorMapReplaceAddress",
     }
 }
 

@@ -15,6 +15,7 @@ use crate::per_thread;
 use crate::pinned::PinnedBuffer;
 use crate::session::Session;
 use crate::stream::{Stream, StreamCore, StreamOptions};
+use crate::tensor_map::TensorMaps;
 
 /// A context. Clones are the same context.
 ///
@@ -33,6 +34,9 @@ pub(crate) struct ContextInner {
     legacy: Arc<StreamCore>,
     /// The per-thread streams. Cores only: a whole `Stream` would keep the context alive.
     pub(crate) per_thread: Mutex<HashMap<ThreadId, Arc<StreamCore>>>,
+    /// Limits that were asked for or set, by CUDA's numbers.
+    pub(crate) limits: Mutex<HashMap<u32, u64>>,
+    pub(crate) tensor_maps: Mutex<TensorMaps>,
 }
 
 /// The tenant's device memory.
@@ -71,6 +75,8 @@ impl Context {
             primary,
             legacy: Arc::new(legacy),
             per_thread: Mutex::default(),
+            limits: Mutex::default(),
+            tensor_maps: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -11,6 +11,7 @@ use vgpu_proto::{FunctionId, Op, body};
 use crate::context::Context;
 use crate::errors::{HostFault, Misuse, Result};
 use crate::module::Inner as Module;
+use crate::occupancy::Answers;
 
 /// A kernel. Keeps its module loaded.
 #[derive(Clone, Debug)]
@@ -24,10 +25,18 @@ pub(crate) struct FunctionData {
     pub(crate) id: FunctionId,
     pub(crate) description: FunctionDescription,
     pub(crate) dynamic_shared_bytes_max: AtomicU32,
-    /// `CU_FUNC_ATTRIBUTE_*` by their numbers, as they were last set.
-    attributes: Mutex<Vec<i32>>,
+    pub(crate) settings: Mutex<Settings>,
     /// Whether a launch has succeeded. The first is synchronous: it may have to load code, and so fail for memory.
     pub(crate) launched: AtomicBool,
+}
+
+/// What can be set, and what follows from it.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// `CU_FUNC_ATTRIBUTE_*` by their numbers, as they were last set.
+    attributes: Vec<i32>,
+    /// Occupancy with these attributes.
+    pub(crate) answers: Answers,
 }
 
 /// What a kernel needs and allows (`cuFuncGetAttribute`).
@@ -60,7 +69,10 @@ impl FunctionData {
         Ok(Self {
             id,
             dynamic_shared_bytes_max: AtomicU32::new(description.dynamic_shared_bytes_max),
-            attributes: Mutex::new(description.attributes.clone()),
+            settings: Mutex::new(Settings {
+                attributes: description.attributes.clone(),
+                answers: Answers::default(),
+            }),
             description,
             launched: AtomicBool::new(false),
         })
@@ -90,7 +102,7 @@ impl Function {
     /// The attribute of that number (`CU_FUNC_ATTRIBUTE_*`), or `None` where there is none. Answered here.
     pub fn attribute(&self, number: u32) -> Option<i32> {
         self.module.context().session().calls.count(Op::FuncGetAttribute);
-        self.data.attributes.lock().get(number as usize).copied()
+        self.data.settings.lock().attributes.get(number as usize).copied()
     }
 
     /// The kernel's name.
@@ -130,9 +142,10 @@ impl Function {
             value: value.into(),
         };
         // Held, so that of two threads that set it at once the later one is remembered.
-        let mut attributes = self.data.attributes.lock();
+        let mut settings = self.data.settings.lock();
         context.session().call(0, &body, &[])?;
-        if let Some(known) = attributes.get_mut(number as usize) {
+        settings.answers.clear();
+        if let Some(known) = settings.attributes.get_mut(number as usize) {
             *known = value;
         }
         if number == body::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES {

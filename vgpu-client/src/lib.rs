@@ -47,6 +47,7 @@ mod calls;
 mod client;
 mod connect;
 mod context;
+mod context_limits;
 mod control;
 mod errors;
 mod event;
@@ -61,6 +62,7 @@ mod layout;
 mod link;
 mod memory;
 mod module;
+mod occupancy;
 mod per_thread;
 mod pinned;
 mod reply;
@@ -69,6 +71,7 @@ mod ring;
 mod session;
 mod staging;
 mod stream;
+mod tensor_map;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -85,13 +88,16 @@ pub use function::{Function, FunctionAttributes};
 pub use launch::LaunchConfig;
 pub use memory::{DeviceBuffer, DevicePtr, Element};
 pub use module::{Global, Module};
+pub use occupancy::Occupancy;
 pub use pinned::PinnedBuffer;
 pub use report::{GpuReport, SessionReport, TenantReport, report, report_from, report_socket};
 pub use stream::{Stream, StreamOptions, WaitCondition};
 pub use vgpu_proto::attribute::{AccessPolicyWindow, LaunchAttribute};
+#[doc(hidden)]
+pub use vgpu_proto::body::{TENSOR_MAP_BYTES, TensorMapEncode};
 pub use vgpu_proto::control::ParamDescription;
 pub use vgpu_proto::handshake::{DeviceDescription, Limits};
-pub use vgpu_proto::{Class, Op, Order, Status};
+pub use vgpu_proto::{Class, EventId, Op, Order, Status};
 pub use virtual_memory::VirtualMemory;
 
 /// Whether this process was forked from one that had a session, and so can have none.

@@ -54,6 +54,31 @@ bodies! {
         /// [`crate::ContextId`].
         context: U64,
     }
+    /// See [`Op::CtxGetLimit`]. Answers the limit in value 0.
+    CtxGetLimit [16] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// `CUlimit`.
+        limit: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::CtxSetLimit`]. Answers the limit that is in force in value 0.
+    CtxSetLimit [24] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// New value: bytes, or a count.
+        value: U64,
+        /// `CUlimit`.
+        limit: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::CtxResetPersistingL2`].
+    CtxResetPersistingL2 [8] {
+        /// [`crate::ContextId`].
+        context: U64,
+    }
     /// See [`Op::StreamCreate`]. The minted stream stands in the header.
     StreamCreate [16] {
         /// [`crate::ContextId`].
@@ -308,6 +333,73 @@ bodies! {
         /// Zero.
         reserved: U32,
     }
+    /// See [`Op::Occupancy`]. Payload: the launch attributes, for clusters. Answers the figure in value 0.
+    Occupancy [56] {
+        /// [`crate::FunctionId`].
+        function: U64,
+        /// `OCCUPANCY_*`.
+        kind: U32,
+        /// `CU_OCCUPANCY_*` for blocks, [`LAUNCH_COOPERATIVE`] for clusters.
+        flags: U32,
+        /// Blocks of the grid in x, y, z; for dynamic shared memory, the blocks of a multiprocessor in the first.
+        grid: [U32; 3],
+        /// Threads of a block in x, y, z; all of them in the first where no cluster is asked about.
+        block: [U32; 3],
+        /// Dynamic shared memory of a block, in bytes.
+        shared_bytes: U64,
+        /// Zero.
+        reserved: U64,
+    }
+    /// See [`Op::TensorMapEncode`]. Writes the map's [`TENSOR_MAP_BYTES`] bytes to staging. What a kind does not use is 0.
+    TensorMapEncode [224] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Where in staging the map goes.
+        reply_offset: U64,
+        /// Address of the tensor.
+        address: U64,
+        /// Elements of each dimension.
+        dims: [U64; 5],
+        /// Bytes from one element of a dimension to the next, of all dimensions but the first.
+        strides: [U64; 5],
+        /// Elements of the box in each dimension: tiled.
+        box_dims: [U32; 5],
+        /// Steps in each dimension, in elements.
+        element_strides: [U32; 5],
+        /// Corners of the box of pixels: im2col; in the first, its ends in the width: wide.
+        lower_corner: [I32; 5],
+        /// See `lower_corner`.
+        upper_corner: [I32; 5],
+        /// `TENSOR_MAP_*`.
+        kind: U32,
+        /// `CUtensorMapDataType`.
+        data_type: U32,
+        /// Dimensions of the tensor, 1 to 5.
+        rank: U32,
+        /// `CUtensorMapInterleave`.
+        interleave: U32,
+        /// `CUtensorMapSwizzle`.
+        swizzle: U32,
+        /// `CUtensorMapL2promotion`.
+        l2_promotion: U32,
+        /// `CUtensorMapFloatOOBfill`.
+        fill: U32,
+        /// Channels of each pixel: im2col.
+        channels_per_pixel: U32,
+        /// Pixels of each column: im2col.
+        pixels_per_column: U32,
+        /// `CUtensorMapIm2ColWideMode`.
+        wide_mode: U32,
+    }
+    /// See [`Op::TensorMapReplaceAddress`]. Payload: the map. Writes the new one to staging.
+    TensorMapReplaceAddress [24] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Where in staging the map goes.
+        reply_offset: U64,
+        /// New address of the tensor.
+        address: U64,
+    }
 }
 
 /// Flag of [`StreamCreate`]: the stream does not wait for the legacy stream.
@@ -318,5 +410,21 @@ pub const EVENT_BLOCKING_SYNC: u32 = 1;
 pub const EVENT_DISABLE_TIMING: u32 = 2;
 /// Flag of [`LaunchKernel`]: all blocks are resident at once.
 pub const LAUNCH_COOPERATIVE: u32 = 1;
+/// Bytes of a tensor map (`CUtensorMap`).
+pub const TENSOR_MAP_BYTES: u32 = 128;
+/// Kind of [`TensorMapEncode`]: boxes of a tensor.
+pub const TENSOR_MAP_TILED: u32 = 0;
+/// Kind of [`TensorMapEncode`]: columns of an image.
+pub const TENSOR_MAP_IM2COL: u32 = 1;
+/// Kind of [`TensorMapEncode`]: columns of an image along its width.
+pub const TENSOR_MAP_IM2COL_WIDE: u32 = 2;
+/// Kind of [`Occupancy`]: blocks that a multiprocessor holds at once.
+pub const OCCUPANCY_ACTIVE_BLOCKS: u32 = 0;
+/// Kind of [`Occupancy`]: dynamic shared memory that each block may use, in bytes, where so many are to fit.
+pub const OCCUPANCY_DYNAMIC_SHARED: u32 = 1;
+/// Kind of [`Occupancy`]: clusters that the device holds at once.
+pub const OCCUPANCY_ACTIVE_CLUSTERS: u32 = 2;
+/// Kind of [`Occupancy`]: blocks of the largest cluster that the kernel can be launched with.
+pub const OCCUPANCY_CLUSTER_SIZE: u32 = 3;
 /// Attribute of [`FuncSetAttribute`]: largest dynamic shared memory of a block, in bytes.
 pub const FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: u32 = 8;

@@ -44,6 +44,9 @@ macro_rules! for_each_operation {
             0x10 CtxCreate Blocking Free no 1: "creates a context and its legacy stream (cuCtxCreate)",
             0x11 CtxDestroy Blocking Context no 1: "destroys a context and all that belongs to it (cuCtxDestroy)",
             0x12 CtxSynchronize Blocking Context no 1: "waits for all work of a context (cuCtxSynchronize)",
+            0x13 CtxGetLimit Quick Free no 1: "reads a limit of a context (cuCtxGetLimit)",
+            0x14 CtxSetLimit Blocking Context no 1: "sets a limit of a context (cuCtxSetLimit)",
+            0x15 CtxResetPersistingL2 Blocking Context no 1: "lets the cache forget what it was asked to keep (cuCtxResetPersistingL2Cache)",
             0x20 StreamCreate Blocking Free no 1: "creates a stream (cuStreamCreateWithPriority)",
             0x21 StreamDestroy Async Stream no 1: "destroys a stream once its work is done (cuStreamDestroy)",
             0x22 StreamSynchronize Async Stream no 1: "asks for the stream's completion mark now (cuStreamSynchronize)",
@@ -79,6 +82,9 @@ macro_rules! for_each_operation {
             0x94 MemoryMap Blocking Free no 1: "maps it at reserved addresses (cuMemMap)",
             0x95 MemoryUnmap Blocking Free no 1: "unmaps whole mappings (cuMemUnmap)",
             0x96 MemorySetAccess Blocking Free no 1: "sets what the device may do with whole mappings (cuMemSetAccess)",
+            0xc0 Occupancy Quick Free no 1: "how much of a kernel a multiprocessor or the device holds (cuOccupancy*)",
+            0xc1 TensorMapEncode Quick Free no 1: "encodes a tensor map (cuTensorMapEncodeTiled, Im2col, Im2colWide)",
+            0xc2 TensorMapReplaceAddress Quick Free no 1: "gives a tensor map another address (cuTensorMapReplaceAddress)",
         }
     };
 }

@@ -43,6 +43,7 @@ statuses! {
     ERROR_INVALID_IMAGE = 200, "the module image is invalid";
     ERROR_INVALID_CONTEXT = 201, "no such context";
     ERROR_NO_BINARY_FOR_GPU = 209, "the image holds no code that this device can run";
+    ERROR_UNSUPPORTED_LIMIT = 215, "the device does not have that limit";
     ERROR_INVALID_PTX = 218, "the PTX does not compile";
     ERROR_UNSUPPORTED_PTX_VERSION = 222, "the PTX is newer than this device understands";
     ERROR_INVALID_SOURCE = 300, "the kernel source is invalid";

@@ -9,9 +9,6 @@ use crate::driver::Driver;
 /// The last attribute of CUDA 13.0, the version that is implemented. Later ones are refused, as its driver refuses them.
 const LAST: u32 = 147;
 
-/// Shared memory that the system takes of each block since compute capability 8.0: `RESERVED_SHARED_MEMORY_PER_BLOCK`.
-const RESERVED_SHARED: u32 = 111;
-
 /// Attributes that do not have the card's value. Those that say 0 keep programs away from what is not supported.
 const OWN: &[(u32, i32)] = &[
     // COMPUTE_MODE: the mode bounds processes of the host; any number of a guest's may use its device.
@@ -104,11 +101,6 @@ pub(crate) fn get(driver: &Driver, attribute: u32) -> Option<i32> {
     }
     let own = OWN.iter().find(|(number, _)| *number == attribute).map(|(_, value)| *value);
     own.or_else(|| driver.device().attribute(attribute))
-}
-
-/// Shared memory that the system takes of each block, in bytes.
-pub(crate) fn reserved_shared_bytes(driver: &Driver) -> u32 {
-    get(driver, RESERVED_SHARED).and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use vgpu_client::Status;
 
 use crate::current;
 use crate::driver::{Driver, check_device, driver};
-use crate::fail::{Call, Fail, INVALID_CONTEXT, INVALID_VALUE, NOT_SUPPORTED, UNSUPPORTED_LIMIT};
+use crate::fail::{Call, Fail, INVALID_CONTEXT, INVALID_VALUE, NOT_SUPPORTED};
 use crate::pointers::{HostPointer, Out};
 
 /// What `cuCtxGetApiVersion` answers for contexts of every CUDA 4 and later.
@@ -18,11 +18,6 @@ const API_VERSION: u32 = 3_020;
 /// All flags that a context may be made with: the four ways to wait, mapped host memory, larger local memory, core
 /// dumps, synchronous memory operations.
 const FLAGS_KNOWN: u32 = 0xff;
-
-/// Stack of a thread in bytes, printf buffer and device heap: the driver's start values.
-const STACK_BYTES: usize = 1_024;
-const PRINTF_BYTES: usize = 1 << 20;
-const HEAP_BYTES: usize = 8 << 20;
 
 /// `destructor(context, key, value)`.
 pub(crate) type Destructor = Option<extern "C" fn(u64, HostPointer, HostPointer)>;
@@ -122,15 +117,6 @@ fn pop(out: Out<u64>) -> Call {
     Ok(())
 }
 
-fn limit(limit: u32) -> Call<usize> {
-    match limit {
-        0 => Ok(STACK_BYTES),
-        1 => Ok(PRINTF_BYTES),
-        2 => Ok(HEAP_BYTES),
-        _ => Err(UNSUPPORTED_LIMIT),
-    }
-}
-
 driver_calls! {
     fn cuCtxCreate_v2(out: Out<u64>, flags: u32, device: i32) { create(out, flags, device) }
     fn cuCtxCreate_v3(out: Out<u64>, affinity: HostPointer, count: i32, flags: u32, device: i32) {
@@ -177,11 +163,6 @@ driver_calls! {
     }
     fn cuCtxSynchronize() { Ok(current::context()?.inner.synchronize()?) }
     fn cuCtxSynchronize_v2(context: u64) { Ok(find_or_current(context)?.inner.synchronize()?) }
-    fn cuCtxGetLimit(out: Out<usize>, which: u32) {
-        current::context()?;
-        out.required()?.set(limit(which)?);
-        Ok(())
-    }
     fn cuCtxSetFlags(flags: u32) {
         let context = current::context()?;
         if flags & !FLAGS_KNOWN != 0 {

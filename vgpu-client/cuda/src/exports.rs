@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::entry;
 use crate::{
     callback::*, context::*, copy::*, device::*, errors::*, event::*, export_table::*, function::*, hint::*,
-    kernel::*, launch::*, library::*, memory::*, memset::*, module::*, occupancy::*, pinned::*, pointer::*,
-    primary::*, proc_address::*, stream::*, stream_attribute::*, vmm::*,
+    kernel::*, launch::*, library::*, limits::*, memory::*, memset::*, module::*, occupancy::*, pinned::*,
+    pointer::*, primary::*, proc_address::*, stream::*, stream_attribute::*, tensor_map::*, vmm::*,
 };
 
 /// Hands the table to the macro `$callback`, as rows of `name version state`, where the state is `bound` (implemented) or
@@ -38,7 +38,7 @@ macro_rules! for_each_export {
             cuCtxGetStreamPriorityRange 5050 bound; cuCtxPopCurrent 2000 bound; cuCtxPopCurrent_v2 4000 bound;
             cuCtxPushCurrent 2000 bound; cuCtxPushCurrent_v2 4000 bound; cuCtxRecordEvent 12050 stub;
             cuCtxResetPersistingL2Cache 11000 bound; cuCtxSetCacheConfig 3020 bound; cuCtxSetCurrent 4000 bound;
-            cuCtxSetFlags 12010 bound; cuCtxSetLimit 3010 stub; cuCtxSetSharedMemConfig 4020 bound;
+            cuCtxSetFlags 12010 bound; cuCtxSetLimit 3010 bound; cuCtxSetSharedMemConfig 4020 bound;
             cuCtxSynchronize 2000 bound; cuCtxSynchronize_v2 13000 bound; cuCtxWaitEvent 12050 stub;
             cuDestroyExternalMemory 10000 stub; cuDestroyExternalSemaphore 10000 stub;
             cuDevResourceGenerateDesc 12040 stub; cuDevSmResourceSplitByCount 12040 stub;
@@ -231,8 +231,8 @@ macro_rules! for_each_export {
             cuOccupancyAvailableDynamicSMemPerBlock 10020 bound;
             cuOccupancyMaxActiveBlocksPerMultiprocessor 6050 bound;
             cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags 7000 bound;
-            cuOccupancyMaxActiveClusters 11070 stub; cuOccupancyMaxPotentialBlockSize 6050 stub;
-            cuOccupancyMaxPotentialBlockSizeWithFlags 7000 stub; cuOccupancyMaxPotentialClusterSize 11070 stub;
+            cuOccupancyMaxActiveClusters 11070 bound; cuOccupancyMaxPotentialBlockSize 6050 bound;
+            cuOccupancyMaxPotentialBlockSizeWithFlags 7000 bound; cuOccupancyMaxPotentialClusterSize 11070 bound;
             cuParamSetSize 2000 stub; cuParamSetTexRef 2000 stub; cuParamSetf 2000 stub; cuParamSeti 2000 stub;
             cuParamSetv 2000 stub; cuPointerGetAttribute 4000 bound; cuPointerGetAttributes 7000 bound;
             cuPointerSetAttribute 6000 stub; cuProfilerInitialize 4000 stub; cuProfilerStart 4000 bound;
@@ -272,9 +272,9 @@ macro_rules! for_each_export {
             cuStreamWriteValue64_ptsz 9000 stub; cuStreamWriteValue64_v2 11070 stub;
             cuStreamWriteValue64_v2_ptsz 11070 stub; cuSurfObjectCreate 5000 stub;
             cuSurfObjectDestroy 5000 stub; cuSurfObjectGetResourceDesc 5000 stub; cuSurfRefGetArray 3000 stub;
-            cuSurfRefSetArray 3000 stub; cuTensorMapEncodeIm2col 12000 stub;
-            cuTensorMapEncodeIm2colWide 12080 stub; cuTensorMapEncodeTiled 12000 stub;
-            cuTensorMapReplaceAddress 12000 stub; cuTexObjectCreate 5000 stub; cuTexObjectDestroy 5000 stub;
+            cuSurfRefSetArray 3000 stub; cuTensorMapEncodeIm2col 12000 bound;
+            cuTensorMapEncodeIm2colWide 12080 bound; cuTensorMapEncodeTiled 12000 bound;
+            cuTensorMapReplaceAddress 12000 bound; cuTexObjectCreate 5000 stub; cuTexObjectDestroy 5000 stub;
             cuTexObjectGetResourceDesc 5000 stub; cuTexObjectGetResourceViewDesc 5000 stub;
             cuTexObjectGetTextureDesc 5000 stub; cuTexRefCreate 2000 stub; cuTexRefDestroy 2000 stub;
             cuTexRefGetAddress 2000 stub; cuTexRefGetAddressMode 2000 stub; cuTexRefGetAddress_v2 3020 stub;

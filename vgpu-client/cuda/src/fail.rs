@@ -38,5 +38,3 @@ pub(crate) const INVALID_CONTEXT: Fail = Fail(Status::ERROR_INVALID_CONTEXT);
 pub(crate) const NOT_FOUND: Fail = Fail(Status::ERROR_NOT_FOUND);
 /// `CUDA_ERROR_NOT_SUPPORTED`.
 pub(crate) const NOT_SUPPORTED: Fail = Fail(Status::ERROR_NOT_SUPPORTED);
-/// `CUDA_ERROR_UNSUPPORTED_LIMIT`.
-pub(crate) const UNSUPPORTED_LIMIT: Fail = Fail(Status(215));

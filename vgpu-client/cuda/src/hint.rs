@@ -74,9 +74,6 @@ driver_calls! {
         let _ = (bytes, flags);
         attach(stream, address, PerThread)
     }
-    fn cuCtxResetPersistingL2Cache() {
-        current::context().map(drop)
-    }
     // Profilers are told to look or not to look; none is attached.
     fn cuProfilerStart() { current::context().map(drop) }
     fn cuProfilerStop() { current::context().map(drop) }

@@ -43,6 +43,7 @@ mod kernel;
 mod launch;
 mod launch_attribute;
 mod library;
+mod limits;
 mod log;
 mod memory;
 mod memset;
@@ -56,6 +57,7 @@ mod proc_address;
 mod stream;
 mod stream_attribute;
 mod table;
+mod tensor_map;
 mod vmm;
 
 /// Version of what this library promises to the rest of vgpu. A library with this symbol is a guest's: a host that finds

@@ -3,6 +3,7 @@
 mod errors;
 mod fake_host;
 mod handshake;
+mod launch;
 mod misuse;
 mod order;
 mod requests;

@@ -9,8 +9,10 @@
 pub mod conformance;
 pub mod cuda;
 mod launch;
+mod occupancy;
 mod ranges;
 pub mod soft;
+mod tensor_map;
 mod virtual_memory;
 
 use std::fmt;
@@ -24,6 +26,8 @@ use vgpu_window::{Region, Reservation};
 pub use self::virtual_memory::{MemoryAccess, MemoryKey, VirtualMemory};
 
 pub use self::launch::LaunchConfig;
+pub use self::occupancy::Occupancy;
+pub use self::tensor_map::{TENSOR_MAP_BYTES, TensorMap, TensorMapKind};
 
 /// A GPU of one worker.
 pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
@@ -178,6 +182,37 @@ pub trait Context: Send + Sync + fmt::Debug {
         attribute: u32,
         value: i32,
     ) -> Result<(), DeviceError>;
+
+    /// How much of a kernel fits onto the card, as its attributes are now. Never blocks.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for a shape that no launch has, `NOT_SUPPORTED` for clusters where there are none.
+    fn occupancy(&self, function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError>;
+
+    /// A limit of the context (`CUlimit`). Never blocks.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_LIMIT`.
+    fn limit(&self, limit: u32) -> Result<u64, DeviceError>;
+
+    /// Sets a limit, and answers what is in force then. The session has the credit for what it takes. May block until the
+    /// context's work is done.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_LIMIT`, `INVALID_VALUE`, `OUT_OF_MEMORY`.
+    fn set_limit(&self, limit: u32, value: u64) -> Result<u64, DeviceError>;
+
+    /// Makes what the second-level cache was asked to keep normal again. May block.
+    ///
+    /// # Errors
+    /// The context's sticky error.
+    fn reset_persisting_l2(&self) -> Result<(), DeviceError>;
+
+    /// Encodes a tensor map. Never blocks, and looks at no memory of the device.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE`, `NOT_SUPPORTED` where kernels have no tensor maps.
+    fn tensor_map(&self, map: &TensorMap) -> Result<[u8; TENSOR_MAP_BYTES], DeviceError>;
 
     /// The sticky error, if there is one. Never blocks.
     fn sticky_error(&self) -> Option<DeviceError>;

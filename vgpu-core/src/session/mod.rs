@@ -11,6 +11,7 @@
 
 mod command;
 mod context;
+mod context_limits;
 mod credit;
 mod dispatcher;
 mod event;
@@ -18,12 +19,14 @@ mod job;
 mod launch;
 mod memory;
 mod module;
+mod occupancy;
 pub mod reader;
 mod region;
 mod route;
 mod state;
 mod stream;
 mod table;
+mod tensor_map;
 mod vmm;
 mod words;
 

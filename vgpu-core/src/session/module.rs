@@ -31,7 +31,7 @@ pub(super) struct Function {
     pub(super) context: u32,
     pub(super) key: FunctionKey,
     pub(super) params_bytes: u32,
-    device: Arc<dyn Context>,
+    pub(super) device: Arc<dyn Context>,
     module: ModuleId,
 }
 

@@ -33,6 +33,9 @@ impl Core {
             Request::CtxCreate(body) => self.ctx_create(body, reply()?, jobs),
             Request::CtxDestroy(body) => self.ctx_destroy(body, reply()?, jobs),
             Request::CtxSynchronize(body) => self.ctx_synchronize(body, reply()?, jobs),
+            Request::CtxGetLimit(body) => self.ctx_get_limit(body, reply()?),
+            Request::CtxSetLimit(body) => self.ctx_set_limit(body, reply()?, jobs),
+            Request::CtxResetPersistingL2(body) => self.ctx_reset_persisting_l2(body, reply()?, jobs),
             Request::StreamCreate(body) => self.stream_create(header, body, reply()?, jobs),
             Request::StreamDestroy(_) => self.stream_destroy(header),
             Request::StreamSynchronize(_) => self.enqueue(header, |_, _| Ok(Action::Synchronize)),
@@ -66,6 +69,9 @@ impl Core {
             Request::MemoryMap(body) => Ok(self.memory_map(body, reply()?, jobs)),
             Request::MemoryUnmap(body) => Ok(self.memory_unmap(body, reply()?, jobs)),
             Request::MemorySetAccess(body) => self.memory_set_access(body, reply()?, jobs),
+            Request::Occupancy(body) => self.occupancy(body, payload, reply()?),
+            Request::TensorMapEncode(body) => self.tensor_map_encode(body, reply()?),
+            Request::TensorMapReplaceAddress(body) => self.tensor_map_replace(body, payload, reply()?),
             Request::StreamQuery(_)
             | Request::EventQuery(_)
             | Request::PointerGetAttribute(_)

@@ -11,6 +11,7 @@ use vgpu_proto::handshake::{Limits, RegionDescription};
 use vgpu_proto::{Op, Status, limits, window};
 use vgpu_window::{Region, Reservation, futex};
 
+use super::context_limits::LimitCharges;
 use super::credit::Ledger;
 use super::memory::Allocations;
 use super::region::Regions;
@@ -35,6 +36,7 @@ pub struct Session {
     pub(super) ledger: Ledger,
     pub(super) sink: Arc<dyn SessionSink>,
     pub(super) allocations: Mutex<Allocations>,
+    pub(super) limits_charged: LimitCharges,
     pub(super) tally: Tally,
     /// Held while a module is loaded, so that only one image at a time is copied and parsed: each may take some hundred
     /// times as much memory as the guest paid for.
@@ -121,6 +123,7 @@ impl Session {
             ledger: Ledger::new(credit),
             sink,
             allocations: Mutex::default(),
+            limits_charged: LimitCharges::default(),
             tally: Tally::default(),
             loading: Mutex::new(()),
             closing: Mutex::new(None),

@@ -6,7 +6,7 @@ use super::rig::{
     GRID_BARRIER, PRINTF_ASSERT, Param, Rig, SCAN, TINY, VECTOR_ADD, find, launch, launch_config,
 };
 use super::{Make, case_list};
-use crate::device::{FunctionKey, LaunchConfig, Work};
+use crate::device::{FunctionKey, LaunchConfig, Occupancy, Work};
 
 case_list!(
     vectors_are_added,
@@ -19,6 +19,7 @@ case_list!(
     launches_out_of_range_are_refused,
     dynamic_shared_memory_is_opted_in,
     unknown_functions_are_refused,
+    occupancy_follows_from_shape_and_memory,
 );
 
 fn vectors_are_added(make: &Make) {
@@ -202,4 +203,28 @@ fn unknown_functions_are_refused(make: &Make) {
         let error = rig.context.function_set_attribute(function, MAX_DYNAMIC_SHARED, 0);
         assert_eq!(error.expect_err("no such function").status, Status::ERROR_INVALID_HANDLE);
     }
+}
+
+fn occupancy_follows_from_shape_and_memory(make: &Make) {
+    let rig = Rig::new(make);
+    let device = rig.device.description().clone();
+    let empty = rig.kernel(TINY, "empty");
+    let ask = |query: &Occupancy| rig.context.occupancy(empty, query);
+    let blocks = |threads, dynamic_shared_bytes| {
+        ask(&Occupancy::ActiveBlocks { threads, dynamic_shared_bytes, flags: 0 })
+            .expect("a shape of launches")
+    };
+    assert_eq!(blocks(device.warp_size, 0), u64::from(device.blocks_per_multiprocessor_max));
+    assert_eq!(blocks(1_024, 0), u64::from(device.threads_per_multiprocessor_max / 1_024));
+    let two = u64::from(device.shared_bytes_per_multiprocessor / 2);
+    assert!(blocks(1_024, 0) > blocks(1_024, two), "half of the memory, and what the system takes");
+    let each = ask(&Occupancy::DynamicShared { blocks: 1, threads: 32 }).expect("one block fits");
+    assert!(each >= u64::from(device.shared_bytes_per_block_max), "{each}");
+    let refused = ask(&Occupancy::DynamicShared { blocks: 10_000, threads: 32 });
+    assert_eq!(refused.expect_err("so many never fit").status, Status::ERROR_INVALID_VALUE);
+    let unknown = rig.context.occupancy(
+        FunctionKey(u64::MAX),
+        &Occupancy::ActiveBlocks { threads: 1, dynamic_shared_bytes: 0, flags: 0 },
+    );
+    assert_eq!(unknown.expect_err("no such function").status, Status::ERROR_INVALID_HANDLE);
 }

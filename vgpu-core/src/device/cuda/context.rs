@@ -14,6 +14,7 @@ use super::driver::{Event, Handle, Stream};
 use super::fault::Fault;
 use super::function::Kernel;
 use super::image;
+use super::limits::ChangedLimits;
 use super::module::{Modules, next_key};
 use super::order::Kind;
 use super::placement::Placement;
@@ -24,7 +25,8 @@ use super::streams::Streams;
 use super::wait;
 use super::watch::{self, Watch};
 use crate::device::{
-    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, ModuleKey, StreamKey, Work,
+    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, ModuleKey, Occupancy, StreamKey,
+    TENSOR_MAP_BYTES, TensorMap, Work,
 };
 
 /// See [`super::CudaDevice`].
@@ -49,6 +51,7 @@ pub(super) struct Shared {
     placement: Mutex<Placement>,
     /// A module was loaded whose kernels may print.
     prints: AtomicBool,
+    changed_limits: ChangedLimits,
     released: AtomicBool,
 }
 
@@ -85,6 +88,7 @@ impl CudaContext {
             modules: Modules::default(),
             placement: Mutex::default(),
             prints: AtomicBool::new(false),
+            changed_limits: ChangedLimits::default(),
             released: AtomicBool::new(false),
         });
         let watcher = Arc::clone(&shared);
@@ -107,6 +111,14 @@ impl Shared {
 
     pub(super) fn handle(&self) -> &Arc<Handle> {
         &self.handle
+    }
+
+    pub(super) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    pub(super) fn changed_limits(&self) -> &ChangedLimits {
+        &self.changed_limits
     }
 
     pub(super) fn own_stream(&self) -> &Stream {
@@ -221,6 +233,7 @@ impl Shared {
         self.modules.remove_all();
         self.placement.lock().free_all(self.card.arena());
         if self.fault.get().is_none() {
+            self.restore_limits();
             self.card.return_room(&self.handle);
         }
     }
@@ -380,6 +393,28 @@ impl Context for CudaContext {
     ) -> Result<(), DeviceError> {
         let kernel = self.shared.kernel(function)?;
         self.shared.judge(kernel.set_attribute(attribute, value))
+    }
+
+    fn occupancy(&self, function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError> {
+        let kernel = self.shared.kernel(function)?;
+        self.shared.judge(kernel.occupancy(query))
+    }
+
+    fn limit(&self, limit: u32) -> Result<u64, DeviceError> {
+        self.shared.limit(limit)
+    }
+
+    fn set_limit(&self, limit: u32, value: u64) -> Result<u64, DeviceError> {
+        self.shared.fault.check()?;
+        self.shared.set_limit(limit, value)
+    }
+
+    fn reset_persisting_l2(&self) -> Result<(), DeviceError> {
+        self.shared.judge(self.shared.handle.reset_persisting_l2())
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<[u8; TENSOR_MAP_BYTES], DeviceError> {
+        self.shared.handle.tensor_map(map)
     }
 
     fn sticky_error(&self) -> Option<DeviceError> {

@@ -1,10 +1,13 @@
 //! Checked work to the driver.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::device::Recorded;
 use super::driver::{Dimensions, DriverAttribute, Stream, copy, fill};
+use super::function::Kernel;
 use super::transfer::{Checked, CheckedLaunch};
-use crate::device::{DeviceError, LaunchConfig};
+use crate::device::{DeviceError, LaunchConfig, Occupancy};
 
 impl Checked {
     /// Submits it. Never blocks, as long as fewer commands are pending than the driver queues.
@@ -39,23 +42,52 @@ impl Checked {
     }
 }
 
+/// What the driver is told beside shape and parameters. `events` are those that the attributes name, in their order.
+fn driver_attributes<'a>(config: &LaunchConfig, events: &'a [Arc<Recorded>]) -> Vec<DriverAttribute<'a>> {
+    let mut attributes = Vec::new();
+    if config.cooperative {
+        attributes.push(DriverAttribute::Cooperative);
+    }
+    let mut found = events.iter();
+    for attribute in &config.attributes {
+        let named = attribute.try_map_event(|_| found.next().map(|event| event.event()).ok_or(()));
+        attributes.extend(named.map(DriverAttribute::Other));
+    }
+    attributes
+}
+
+const fn dimensions(config: &LaunchConfig) -> Dimensions {
+    let LaunchConfig { grid, block, shared_bytes, .. } = *config;
+    Dimensions { grid, block, shared_bytes }
+}
+
+impl Kernel {
+    /// Asks the driver how much of the kernel fits.
+    pub(super) fn occupancy(&self, query: &Occupancy) -> Result<u64, DeviceError> {
+        let function = &self.function;
+        match query {
+            Occupancy::ActiveBlocks { threads, dynamic_shared_bytes, flags } => {
+                function.active_blocks(*threads, *dynamic_shared_bytes, *flags)
+            }
+            Occupancy::DynamicShared { blocks, threads } => function.dynamic_shared_bytes(*blocks, *threads),
+            Occupancy::ActiveClusters(config) => {
+                function.active_clusters(dimensions(config), &driver_attributes(config, &[]))
+            }
+            Occupancy::ClusterSize(config) => {
+                function.cluster_size(dimensions(config), &driver_attributes(config, &[]))
+            }
+        }
+    }
+}
+
 impl CheckedLaunch {
     fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
         let Self { kernel, config, events } = self;
-        let LaunchConfig { grid, block, shared_bytes, .. } = *config;
-        let dimensions = Dimensions { grid, block, shared_bytes };
-        let mut attributes = Vec::new();
-        if config.cooperative {
-            attributes.push(DriverAttribute::Cooperative);
-        }
-        let mut found = events.iter();
-        for attribute in &config.attributes {
-            let named = attribute.try_map_event(|_| found.next().map(|event| event.event()).ok_or(()));
-            attributes.extend(named.map(DriverAttribute::Other));
-        }
+        let attributes = driver_attributes(config, events);
         // SAFETY: the length of the parameters was checked against the kernel, a policy window against the session's
         // memory.
-        let launched = unsafe { kernel.function.launch(stream, dimensions, &attributes, &config.params) };
+        let launched =
+            unsafe { kernel.function.launch(stream, dimensions(config), &attributes, &config.params) };
         launched.map_err(|error| {
             DeviceError::new(error.status, format!("launch of {}: {}", kernel.name, error.text))
         })?;

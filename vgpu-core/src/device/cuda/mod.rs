@@ -47,6 +47,7 @@ mod fault;
 mod function;
 mod image;
 mod launch;
+mod limits;
 mod memory;
 mod module;
 mod order;

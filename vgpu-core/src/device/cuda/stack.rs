@@ -15,13 +15,17 @@ use parking_lot::Mutex;
 use vgpu_proto::Status;
 
 use super::bounds::check_elf;
-use super::driver::{Dimensions, Handle, Module, Stream, link_ptx};
+use super::driver::{Dimensions, Handle, LIMIT_STACK, Module, Stream, link_ptx};
 use super::wait;
 use crate::device::DeviceError;
 
+/// Local memory of a thread, at most, in bytes (CUDA C++ Programming Guide, "Technical Specifications per Compute
+/// Capability").
+const LOCAL_BYTES_MAX: u64 = 512 << 10;
+
 #[derive(Debug)]
 pub(super) struct Stack {
-    default_bytes: usize,
+    default_bytes: u64,
     stream: Stream,
     reserved: Mutex<Reserved>,
 }
@@ -30,38 +34,66 @@ pub(super) struct Stack {
 struct Reserved {
     /// Local memory of a thread without its call stack, in bytes.
     local_bytes: u32,
+    /// Call stack of a thread that the guest counts on, in bytes: the driver's start value, or what it set.
+    limit_bytes: u64,
     has_stack: bool,
 }
 
 impl Stack {
     /// Trims a new context. May block.
     pub(super) fn trim(handle: &Arc<Handle>) -> Result<Self, DeviceError> {
-        let default_bytes = handle.stack_bytes()?;
-        handle.set_stack_bytes(0)?;
+        let default_bytes = handle.limit(LIMIT_STACK)?;
+        handle.set_limit(LIMIT_STACK, 0)?;
         let stack = Self {
             default_bytes,
             stream: Stream::new(handle, false, 0)?,
-            reserved: Mutex::new(Reserved { local_bytes: 0, has_stack: false }),
+            reserved: Mutex::new(Reserved { local_bytes: 0, limit_bytes: default_bytes, has_stack: false }),
         };
         stack.launch(0)?;
         Ok(stack)
     }
 
     /// Sets aside what kernels with so much local memory need. Kernels that call functions through pointers or recurse
-    /// rely on the default stack; `calls` gives it back. May block.
+    /// rely on the stack that the guest counts on; `calls` gives it back. May block.
     pub(super) fn reserve(&self, local_bytes: u32, calls: bool) -> Result<(), DeviceError> {
         let mut reserved = self.reserved.lock();
         let grows = local_bytes > reserved.local_bytes;
         let stacks = calls && !reserved.has_stack;
         if stacks {
-            self.stream.handle().set_stack_bytes(self.default_bytes)?;
+            self.stream.handle().set_limit(LIMIT_STACK, reserved.limit_bytes)?;
         }
         if grows || stacks {
             let most = local_bytes.max(reserved.local_bytes);
             self.launch(most)?;
-            *reserved = Reserved { local_bytes: most, has_stack: reserved.has_stack || calls };
+            *reserved = Reserved { local_bytes: most, has_stack: reserved.has_stack || calls, ..*reserved };
         }
         Ok(())
+    }
+
+    /// Call stack of a thread that the guest counts on, in bytes.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.reserved.lock().limit_bytes
+    }
+
+    /// Sets it. Set aside it is only once a module has functions that are called; then this waits until the context is
+    /// idle, as a launch behind it would. May block.
+    pub(super) fn set_limit(&self, bytes: u64) -> Result<(), DeviceError> {
+        if bytes > LOCAL_BYTES_MAX {
+            let text = format!("a stack of {bytes} bytes: a thread has {LOCAL_BYTES_MAX} of local memory");
+            return Err(DeviceError::new(Status::ERROR_INVALID_VALUE, text));
+        }
+        let mut reserved = self.reserved.lock();
+        if reserved.has_stack && bytes != reserved.limit_bytes {
+            self.stream.handle().set_limit(LIMIT_STACK, bytes)?;
+            self.launch(reserved.local_bytes)?;
+        }
+        reserved.limit_bytes = bytes;
+        Ok(())
+    }
+
+    /// Gives the stack its start value, for a guest's next context. Nothing runs, so no launch has to wait.
+    pub(super) fn restore(&self) {
+        let _ = self.set_limit(self.default_bytes);
     }
 
     /// Runs a kernel with so much local memory.

@@ -13,14 +13,16 @@ use super::card::Card;
 use super::event::Event;
 use super::exec::Env;
 use super::launch::LaunchJob;
+use super::limits::Limits;
 use super::load;
 use super::modules::{Module, Modules};
+use super::occupancy;
 use super::queue::{Queues, Target};
 use super::stream::{Command, StreamKind};
 use super::transfer::{self, Transfer};
 use crate::device::{
     Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, LoadedModule, ModuleKey,
-    StreamKey, Work,
+    Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
 };
 
 /// Priorities of streams, most urgent first, as an A100 has them (`cuCtxGetStreamPriorityRange`).
@@ -45,6 +47,7 @@ pub(super) struct SoftContext {
     modules: Mutex<Modules>,
     /// Bytes that its allocations are counted as.
     taken_bytes: AtomicU64,
+    limits: Limits,
 }
 
 impl SoftContext {
@@ -68,6 +71,7 @@ impl SoftContext {
             env,
             modules: Mutex::new(Modules::default()),
             taken_bytes: AtomicU64::new(0),
+            limits: Limits::default(),
         }
     }
 
@@ -337,6 +341,28 @@ impl Context for SoftContext {
     ) -> Result<(), DeviceError> {
         let function = Arc::clone(self.modules.lock().function(function)?);
         function.set_attribute(attribute, value, self.card.description())
+    }
+
+    fn occupancy(&self, function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError> {
+        let function = Arc::clone(self.modules.lock().function(function)?);
+        occupancy::of(&function.describe(), self.card.description(), query)
+    }
+
+    fn limit(&self, limit: u32) -> Result<u64, DeviceError> {
+        self.limits.get(limit)
+    }
+
+    fn set_limit(&self, limit: u32, value: u64) -> Result<u64, DeviceError> {
+        self.limits.set(limit, value)
+    }
+
+    /// There is no such cache.
+    fn reset_persisting_l2(&self) -> Result<(), DeviceError> {
+        self.card.executor().queues().check_context(self.owner)
+    }
+
+    fn tensor_map(&self, _map: &TensorMap) -> Result<[u8; TENSOR_MAP_BYTES], DeviceError> {
+        Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, "the software GPU has no tensor maps"))
     }
 
     fn sticky_error(&self) -> Option<DeviceError> {

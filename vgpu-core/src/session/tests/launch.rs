@@ -185,3 +185,31 @@ fn a_long_row_of_such_kernels_is_marked_before_the_device_is_full() {
     }
     assert!(completed(&device, &guest) >= u64::from(STREAM_PENDING_MAX / 4));
 }
+
+#[test]
+fn occupancy_is_asked_of_the_device() {
+    let (_, mut guest) = guest();
+    let function = FunctionId::new(0, 1).raw();
+    let ask = |kind: u32| body::Occupancy {
+        function: function.into(),
+        kind: kind.into(),
+        grid: [3.into(); 3],
+        block: [256.into(), 1.into(), 1.into()],
+        ..Default::default()
+    };
+    let attributes = encoded(&[LaunchAttribute::ClusterDimension([2, 1, 1])]);
+    assert_eq!(guest.call(0, &ask(body::OCCUPANCY_ACTIVE_BLOCKS), &[]), (Status::SUCCESS, 8));
+    assert_eq!(guest.call(0, &ask(body::OCCUPANCY_DYNAMIC_SHARED), &[]), (Status::SUCCESS, 3 << 10));
+    assert_eq!(guest.call(0, &ask(body::OCCUPANCY_ACTIVE_CLUSTERS), &attributes), (Status::SUCCESS, 1));
+    let size = ask(body::OCCUPANCY_CLUSTER_SIZE);
+    assert_eq!(guest.call(0, &size, &attributes).0, Status::ERROR_NOT_SUPPORTED);
+    let event = encoded(&[LaunchAttribute::LaunchCompletionEvent { event: EVENT, flags: 0 }]);
+    assert_eq!(guest.call(0, &size, &event).0, Status::ERROR_INVALID_VALUE, "a launch that is not made");
+    let wide = body::Occupancy { shared_bytes: (1 << 32).into(), ..size };
+    assert_eq!(guest.call(0, &wide, &[]).0, Status::ERROR_INVALID_VALUE);
+    let unknown = body::Occupancy { function: FunctionId::new(9, 1).raw().into(), ..size };
+    assert_eq!(guest.call(0, &unknown, &[]).0, Status::ERROR_INVALID_HANDLE);
+    let reply = guest.reply(7);
+    guest.send(0, Some(reply), &ask(4), &[]);
+    assert_eq!(guest.run().map(|ended| ended.closing), Some(closing_for(Violation::ReservedBits)));
+}

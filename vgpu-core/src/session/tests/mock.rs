@@ -12,7 +12,7 @@ use vgpu_window::{Region, Reservation};
 
 use crate::device::{
     Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, Mark, MemoryAccess,
-    MemoryKey, ModuleKey, StreamKey, VirtualMemory, Work,
+    MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory, Work,
 };
 use crate::session::{CreditKind, CreditSource, SessionSink};
 
@@ -293,6 +293,31 @@ impl Context for MockContext {
             8 => Ok(()),
             _ => Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, "no such attribute")),
         }
+    }
+
+    fn occupancy(&self, _function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError> {
+        match query {
+            Occupancy::ActiveBlocks { threads, .. } => Ok(u64::from(2_048 / (*threads).max(1))),
+            Occupancy::DynamicShared { blocks, .. } => Ok(u64::from(*blocks) << 10),
+            Occupancy::ActiveClusters(launch) => Ok(launch.attributes.len() as u64),
+            Occupancy::ClusterSize(_) => Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, "no clusters")),
+        }
+    }
+
+    fn limit(&self, _limit: u32) -> Result<u64, DeviceError> {
+        Ok(1_024)
+    }
+
+    fn set_limit(&self, _limit: u32, value: u64) -> Result<u64, DeviceError> {
+        Ok(value)
+    }
+
+    fn reset_persisting_l2(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<[u8; TENSOR_MAP_BYTES], DeviceError> {
+        Ok([map.rank as u8; TENSOR_MAP_BYTES])
     }
 
     fn sticky_error(&self) -> Option<DeviceError> {

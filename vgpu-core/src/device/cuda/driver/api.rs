@@ -8,6 +8,7 @@ pub const FUNCTIONS: &[&str] = &[
     "cuCtxDestroy_v2",
     "cuCtxGetLimit",
     "cuCtxGetStreamPriorityRange",
+    "cuCtxResetPersistingL2Cache",
     "cuCtxSetCurrent",
     "cuCtxSetLimit",
     "cuDeviceGet",
@@ -53,6 +54,10 @@ pub const FUNCTIONS: &[&str] = &[
     "cuModuleGetGlobal_v2",
     "cuModuleLoadDataEx",
     "cuModuleUnload",
+    "cuOccupancyAvailableDynamicSMemPerBlock",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags",
+    "cuOccupancyMaxActiveClusters",
+    "cuOccupancyMaxPotentialClusterSize",
     "cuStreamBatchMemOp_v2",
     "cuStreamCreateWithPriority",
     "cuStreamDestroy_v2",
@@ -62,6 +67,10 @@ pub const FUNCTIONS: &[&str] = &[
     "cuStreamWaitValue32_v2",
     "cuStreamWriteValue32_v2",
     "cuStreamWriteValue64_v2",
+    "cuTensorMapEncodeIm2col",
+    "cuTensorMapEncodeIm2colWide",
+    "cuTensorMapEncodeTiled",
+    "cuTensorMapReplaceAddress",
 ];
 
 /// What vgpu's shim for guests exports, and no driver does.

@@ -74,24 +74,6 @@ impl Handle {
         check(result, "cuCtxGetStreamPriorityRange")?;
         Ok(greatest.min(0))
     }
-
-    /// The limit of a thread's call stack, in bytes.
-    pub(in crate::device::cuda) fn stack_bytes(&self) -> Result<usize, DeviceError> {
-        self.bind()?;
-        let mut bytes = 0;
-        // SAFETY: `bytes` is a place for a number.
-        let result = unsafe { sys::cuCtxGetLimit(&raw mut bytes, sys::CUlimit_enum::CU_LIMIT_STACK_SIZE) };
-        check(result, "cuCtxGetLimit")?;
-        Ok(bytes)
-    }
-
-    /// Sets it. May block.
-    pub(in crate::device::cuda) fn set_stack_bytes(&self, bytes: usize) -> Result<(), DeviceError> {
-        self.bind()?;
-        // SAFETY: the call has no memory to get wrong.
-        let result = unsafe { sys::cuCtxSetLimit(sys::CUlimit_enum::CU_LIMIT_STACK_SIZE, bytes) };
-        check(result, "cuCtxSetLimit")
-    }
 }
 
 impl Drop for Handle {

@@ -47,17 +47,16 @@ impl Driver {
     }
 }
 
-/// `cuDeviceGetAttribute` with plain numbers: the binding's enums hold the attributes of one CUDA version only, and a
-/// driver may know more.
-pub(super) type GetAttribute = unsafe extern "C" fn(*mut i32, u32, i32) -> u32;
-
-/// Finds [`GetAttribute`].
-pub(super) fn get_attribute(_driver: Driver) -> Option<GetAttribute> {
-    // SAFETY: the library was found, and its constructors ran then.
+/// A function of the library, by its name.
+///
+/// # Safety
+/// `T` is the function's type as `cuda.h` has it.
+pub(super) unsafe fn symbol<T: Copy>(name: &str) -> Option<T> {
+    // SAFETY: every caller holds something that was made with a [`Driver`], so the library was found and its
+    // constructors ran.
     let library = unsafe { sys::culib() };
-    // SAFETY: the function of that name takes a place for a number, an enum of 32 bits and a device, and answers an enum
-    // of 32 bits (cuda.h).
-    unsafe { library.get::<GetAttribute>("cuDeviceGetAttribute") }.ok().map(|found| *found)
+    // SAFETY: the caller knows the type.
+    unsafe { library.get::<T>(name) }.ok().map(|found| *found)
 }
 
 /// Whether the library has a symbol. Asked only once the library was found, so that `culib` does not panic.

@@ -7,7 +7,7 @@ use vgpu_proto::handshake::DeviceDescription;
 use vgpu_proto::limits::DEVICE_ATTRIBUTES_MAX;
 
 use super::error::{CudaError, check};
-use super::load::{Driver, get_attribute};
+use super::load::{Driver, symbol};
 use crate::device::DeviceError;
 
 /// Longest name of a GPU, in bytes, with its final zero. The longest in use have some 50.
@@ -78,10 +78,15 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
     Ok(uuid.bytes.map(|byte| byte as u8))
 }
 
+/// `cuDeviceGetAttribute` with plain numbers: the binding's enums hold the attributes of one CUDA version only, and a
+/// driver may know more.
+type GetAttribute = unsafe extern "C" fn(*mut i32, u32, sys::CUdevice) -> u32;
+
 /// All attributes by their numbers, up to the last that the driver knows.
-fn attributes(driver: Driver, device: sys::CUdevice) -> Result<Vec<i32>, CudaError> {
-    let missing = || CudaError::MissingSymbol { name: "cuDeviceGetAttribute" };
-    let get = get_attribute(driver).ok_or_else(missing)?;
+fn attributes(_driver: Driver, device: sys::CUdevice) -> Result<Vec<i32>, CudaError> {
+    const NAME: &str = "cuDeviceGetAttribute";
+    // SAFETY: the function takes a place for a number, an enum of 32 bits and a device, and answers an enum of 32 bits.
+    let get = unsafe { symbol::<GetAttribute>(NAME) }.ok_or(CudaError::MissingSymbol { name: NAME })?;
     let mut values = vec![0];
     let mut known = 1;
     for number in 1..DEVICE_ATTRIBUTES_MAX {
