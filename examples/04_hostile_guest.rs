@@ -106,7 +106,7 @@ fn commit(violation: Violation, guest: &mut RawGuest) -> Result<(), Box<dyn Erro
                 function: FunctionId::new(0, 1).raw().into(),
                 ..Default::default()
             };
-            guest.send(0, Some(SLOT), &find, &[b'x'; 5_000])
+            guest.send(0, Some(SLOT), &find, &[b'x'; 20_000])
         }
         Violation::ControlMessage => Ok(guest.link.send(&[0xff; 9], &[])?),
         Violation::ControlLength => Ok(guest.link.send(&question, &[stdin().as_fd()])?),

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_core::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, MemoryAccess, MemoryKey,
-    ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory, Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LinkedImage, LoadedModule,
+    MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory,
+    Work,
 };
 use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
-use vgpu_proto::control::{FunctionDescription, ParamDescription};
+use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
 use vgpu_proto::handshake::DeviceDescription;
+use vgpu_proto::jit::{JitOption, LinkInput};
 use vgpu_window::{Region, Reservation};
 
 /// Parameter bytes of the null device's only kernel: three addresses and a count, as a vector addition has.
@@ -165,14 +167,31 @@ impl Context for NullContext {
         Ok(())
     }
 
-    fn module_load(&self, _image: &[u8]) -> Result<LoadedModule, DeviceError> {
+    fn module_load(&self, _image: &[u8], _options: &[JitOption]) -> Result<LoadedModule, DeviceError> {
+        let report = CompileReport::default();
+        Ok(LoadedModule { module: ModuleKey(self.next()), functions: 1, memory_bytes: 0, report })
+    }
+
+    fn module_functions(&self, _module: ModuleKey) -> Result<Vec<String>, DeviceError> {
+        Ok(vec!["kernel".into()])
+    }
+
+    fn module_function(
+        &self,
+        _module: ModuleKey,
+        _name: &str,
+    ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
         let params = vec![ParamDescription { offset_bytes: 0, size_bytes: PARAMS_BYTES }];
         let function = FunctionDescription { name: "kernel".into(), params, ..Default::default() };
-        Ok(LoadedModule {
-            module: ModuleKey(self.next()),
-            functions: vec![(FunctionKey(self.next()), function)],
-            memory_bytes: 0,
-        })
+        Ok((FunctionKey(self.next()), function))
+    }
+
+    fn module_link(
+        &self,
+        _inputs: &[LinkInput<'_>],
+        _options: &[JitOption],
+    ) -> Result<LinkedImage, DeviceError> {
+        Ok(LinkedImage { image: Vec::new(), report: CompileReport::default() })
     }
 
     fn module_unload(&self, _module: ModuleKey) {}

@@ -43,6 +43,14 @@ fn kernels_are_asked_about_and_launched_as_libraries_do() {
 }
 
 #[test]
+fn modules_libraries_and_links_are_whole() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("modules.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
+}
+
+#[test]
 fn children_of_fork_have_no_gpu_and_disturb_nothing() {
     let (host, folder) = (Host::with_alice(), Folder::new());
     let program = compile_c("fork.c", &folder);

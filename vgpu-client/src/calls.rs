@@ -78,6 +78,7 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::ModuleUnload => "cuModuleUnload",
         Op::ModuleGetFunction => "cuModuleGetFunction",
         Op::ModuleGetGlobal => "cuModuleGetGlobal",
+        Op::ModuleEnumerateFunctions => "cuModuleEnumerateFunctions, cuLibraryEnumerateKernels",
         Op::FuncSetAttribute => "cuFuncSetAttribute",
         Op::FuncGetAttribute => "cuFuncGetAttribute",
         Op::AddressReserve => "cuMemAddressReserve",
@@ -91,6 +92,7 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::Occupancy => "cuOccupancyMaxActiveBlocksPerMultiprocessor and the other cuOccupancy functions",
         Op::TensorMapEncode => "cuTensorMapEncodeTiled, cuTensorMapEncodeIm2col, cuTensorMapEncodeIm2colWide",
         Op::TensorMapReplaceAddress => "cuTensorMapReplaceAddress",
+        Op::ModuleLink => "cuLinkComplete",
     }
 }
 

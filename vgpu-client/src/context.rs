@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 
 use parking_lot::Mutex;
+use vgpu_proto::jit::JitOption;
+use vgpu_proto::limits::JIT_OPTIONS_MAX;
 use vgpu_proto::{ContextId, StreamId, body};
 
 use crate::errors::{Misuse, Result};
@@ -195,7 +197,18 @@ impl Context {
     /// [`Misuse::ImageSize`]; [`Error::Call`](crate::Error::Call) with the compiler's message, naming the line, where
     /// the image does not load.
     pub fn load_module(&self, image: impl AsRef<[u8]>) -> Result<Module> {
-        Module::load(self, image.as_ref())
+        Module::load(self, image.as_ref(), &[])
+    }
+
+    /// As [`Context::load_module`], with options for the compiler, where there is something to compile.
+    ///
+    /// # Errors
+    /// As [`Context::load_module`]; [`Misuse::LinkInputs`] for too many options.
+    pub fn load_module_with(&self, image: impl AsRef<[u8]>, options: &[JitOption]) -> Result<Module> {
+        if options.len() > JIT_OPTIONS_MAX {
+            return Err(Misuse::LinkInputs { inputs: 1, options: options.len() }.into());
+        }
+        Module::load(self, image.as_ref(), options)
     }
 
     /// Whether the other object is of the same session.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use vgpu_proto::control::Closing;
 use vgpu_proto::handshake::{Refusal, RefusalCause};
+use vgpu_proto::limits::{JIT_OPTIONS_MAX, LINK_INPUTS_MAX};
 use vgpu_proto::{Op, Status};
 use vgpu_window::WindowError;
 
@@ -390,6 +391,16 @@ pub enum Misuse {
         /// The limit.
         max: u64,
     },
+    /// More inputs or options of a link than a host takes.
+    #[error(
+        "a link of {inputs} inputs and {options} options: {LINK_INPUTS_MAX} and {JIT_OPTIONS_MAX} are the most"
+    )]
+    LinkInputs {
+        /// Inputs.
+        inputs: usize,
+        /// Options.
+        options: usize,
+    },
     /// A name that is empty, too long, or has a NUL.
     #[error("a kernel's or variable's name needs 1 to {max} bytes and no NUL, not {bytes} bytes")]
     Name {
@@ -464,5 +475,11 @@ impl Error {
 
     pub(crate) fn call(op: Op, status: Status) -> Self {
         Self::Call { op, status, text: None }
+    }
+
+    /// An answer that came with the cause as text.
+    pub(crate) fn explained(op: Op, status: Status, text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text).trim_end().to_owned();
+        Self::Call { op, status, text: Some(text).filter(|text| !text.is_empty()) }
     }
 }

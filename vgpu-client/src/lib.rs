@@ -60,6 +60,7 @@ mod heap;
 mod launch;
 mod layout;
 mod link;
+mod linker;
 mod memory;
 mod module;
 mod occupancy;
@@ -86,6 +87,7 @@ pub use errors::{ConnectError, Ended, Error, HostFault, Misuse, Result};
 pub use event::{Event, EventOptions};
 pub use function::{Function, FunctionAttributes};
 pub use launch::LaunchConfig;
+pub use linker::Linked;
 pub use memory::{DeviceBuffer, DevicePtr, Element};
 pub use module::{Global, Module};
 pub use occupancy::Occupancy;
@@ -95,8 +97,9 @@ pub use stream::{Stream, StreamOptions, WaitCondition};
 pub use vgpu_proto::attribute::{AccessPolicyWindow, LaunchAttribute};
 #[doc(hidden)]
 pub use vgpu_proto::body::{TENSOR_MAP_BYTES, TensorMapEncode};
-pub use vgpu_proto::control::ParamDescription;
+pub use vgpu_proto::control::{CompileReport, ParamDescription};
 pub use vgpu_proto::handshake::{DeviceDescription, Limits};
+pub use vgpu_proto::jit::{JitKind, JitOption, LinkInput, LinkKind};
 pub use vgpu_proto::{Class, EventId, Op, Order, Status};
 pub use virtual_memory::VirtualMemory;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vgpu_proto::codec;
-use vgpu_proto::control::{FunctionDescription, ModuleDescription};
+use vgpu_proto::control::{CompileReport, FunctionDescription, FunctionNames, ModuleDescription};
+use vgpu_proto::jit::{JitOption, encode_options};
 use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX};
 use vgpu_proto::{FunctionId, ModuleId, Op, RegionId, Status, body};
 
@@ -20,8 +21,8 @@ use crate::staging::Chunk;
 /// Images up to this size travel through staging, larger ones in pinned memory of their own.
 const STAGED_IMAGE_BYTES: u64 = 1 << 20;
 
-/// Room for the answer of a load or a lookup: a kernel with 4,096 parameters fits, and a name of the longest kind.
-const ANSWER_BYTES: u64 = CONTROL_BYTES_MAX as u64;
+/// Room for the answer of a load, a link or a lookup: a kernel with 4,096 parameters fits, and a name of the longest kind.
+pub(crate) const ANSWER_BYTES: u64 = CONTROL_BYTES_MAX as u64;
 
 /// A loaded module. Clones are the same module.
 ///
@@ -36,9 +37,11 @@ pub struct Module {
 pub(crate) struct Inner {
     context: Context,
     id: ModuleId,
-    names: Vec<String>,
+    description: ModuleDescription,
     /// Kernels looked up so far. Data only: a whole `Function` would keep the module alive.
     functions: Mutex<HashMap<String, Arc<FunctionData>>>,
+    /// Held while the host looks a kernel up, so that each has one name; known ones are found meanwhile.
+    looking: Mutex<()>,
     globals: Mutex<HashMap<String, Global>>,
 }
 
@@ -90,7 +93,7 @@ impl<'a> Loading<'a> {
 }
 
 impl Module {
-    pub(crate) fn load(context: &Context, image: &[u8]) -> Result<Self> {
+    pub(crate) fn load(context: &Context, image: &[u8], options: &[JitOption]) -> Result<Self> {
         let bytes = image.len() as u64;
         if bytes == 0 || bytes > IMAGE_BYTES_MAX {
             return Err(Misuse::ImageSize { bytes, max: IMAGE_BYTES_MAX }.into());
@@ -110,14 +113,12 @@ impl Module {
             reply_bytes: CONTROL_BYTES_MAX.into(),
             image_region: region.0.into(),
         };
-        let outcome = session.ask(0, &body, &[]).and_then(|(status, [length, ..])| {
-            let answered = described(&loading.chunk, length)?;
+        let outcome = session.ask(0, &body, &encode_options(options)).and_then(|(status, [length, ..])| {
+            let told = answered(&loading.chunk, length)?;
             if status.is_success() {
-                return codec::decode(&answered).map_err(|_| HostFault::Description.into());
+                return codec::decode(&told).map_err(|_| HostFault::Description.into());
             }
-            let text = String::from_utf8_lossy(&answered).trim_end().to_owned();
-            let text = Some(text).filter(|text| !text.is_empty());
-            Err(Error::Call { op: Op::ModuleLoad, status, text })
+            Err(Error::explained(Op::ModuleLoad, status, &told))
         });
         let description: ModuleDescription = outcome.inspect_err(|error| {
             // Only where the host said no is the name free; after a broken answer it may hold the module.
@@ -125,20 +126,52 @@ impl Module {
                 session.tables.modules.release(index);
             }
         })?;
-        let names = description.functions.into_iter().map(|function| function.name).collect();
         let inner = Inner {
             context: context.clone(),
             id,
-            names,
+            description,
             functions: Mutex::default(),
+            looking: Mutex::default(),
             globals: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Names of its kernels, as many as the host lists (some hundreds).
-    pub fn function_names(&self) -> &[String] {
-        &self.inner.names
+    /// How many kernels it has. Answered here.
+    pub fn function_count(&self) -> usize {
+        self.inner.description.functions as usize
+    }
+
+    /// What the compiler told, where the image was compiled. Answered here.
+    pub fn report(&self) -> &CompileReport {
+        &self.inner.description.report
+    }
+
+    /// Names of its kernels, asked of the host at each call.
+    ///
+    /// # Errors
+    /// A fault of the context, or the session's end.
+    pub fn function_names(&self) -> Result<Vec<String>> {
+        self.inner.context.check()?;
+        let session = self.inner.context.session();
+        let answer = session.stage_privileged(0, ANSWER_BYTES)?;
+        let mut names: Vec<String> = Vec::new();
+        while names.len() < self.function_count() {
+            let body = body::ModuleEnumerateFunctions {
+                module: self.inner.id.raw().into(),
+                reply_offset: answer.offset.into(),
+                first: u32::try_from(names.len()).unwrap_or(u32::MAX).into(),
+                reply_bytes: CONTROL_BYTES_MAX.into(),
+            };
+            let [length, ..] = session.call(0, &body, &[])?;
+            let page: FunctionNames =
+                codec::decode(&answered(&answer, length)?).map_err(|_| HostFault::Description)?;
+            if page.names.is_empty() {
+                return Err(HostFault::Description.into());
+            }
+            names.extend(page.names);
+        }
+        Ok(names)
     }
 
     /// Finds a kernel. Later calls with the same name are answered here.
@@ -148,13 +181,19 @@ impl Module {
     pub fn function(&self, name: &str) -> Result<Function> {
         self.inner.context.check()?;
         check_name(name)?;
-        let mut functions = self.inner.functions.lock();
-        let data = match functions.get(name) {
-            Some(data) => Arc::clone(data),
+        let known = || self.inner.functions.lock().get(name).cloned();
+        let data = match known() {
+            Some(data) => data,
             None => {
-                let data = Arc::new(self.look_up(name)?);
-                functions.insert(name.to_owned(), Arc::clone(&data));
-                data
+                let _turn = self.inner.looking.lock();
+                match known() {
+                    Some(data) => data,
+                    None => {
+                        let data = Arc::new(self.look_up(name)?);
+                        self.inner.functions.lock().insert(name.to_owned(), Arc::clone(&data));
+                        data
+                    }
+                }
             }
         };
         Ok(Function::new(Arc::clone(&self.inner), data))
@@ -177,7 +216,7 @@ impl Module {
             session.tables.functions.release(index);
             return Err(Error::Call { op: Op::ModuleGetFunction, status, text: Some(name.to_owned()) });
         }
-        let bytes = described(&answer, length)?;
+        let bytes = answered(&answer, length)?;
         let description: FunctionDescription = codec::decode(&bytes).map_err(|_| HostFault::Description)?;
         FunctionData::new(id, description)
     }
@@ -232,7 +271,7 @@ impl Drop for Inner {
 }
 
 /// The `length` bytes that the host wrote to the start of `answer`.
-fn described(answer: &Chunk<'_>, length: u64) -> Result<Vec<u8>, HostFault> {
+pub(crate) fn answered(answer: &Chunk<'_>, length: u64) -> Result<Vec<u8>, HostFault> {
     if length > ANSWER_BYTES {
         return Err(HostFault::Description);
     }

@@ -71,8 +71,8 @@ mod gpu {
         }
 
         fn kernel(&self, ptx: &str, name: &str) -> FunctionKey {
-            let module = self.context.module_load(ptx.as_bytes()).expect("the module loads");
-            module.functions.iter().find(|(_, found)| found.name == name).expect("a kernel").0
+            let module = self.context.module_load(ptx.as_bytes(), &[]).expect("the module loads").module;
+            self.context.module_function(module, name).expect("a kernel").0
         }
 
         fn launch(&self, stream: StreamKey, function: FunctionKey, params: &[u8]) {
@@ -194,16 +194,16 @@ mod gpu {
     #[ignore = "needs an NVIDIA GPU"]
     fn kernels_that_recurse_have_a_stack() {
         let mut rig = Rig::new();
-        let module = rig.context.module_load(CALLS.as_bytes()).expect("the module loads");
+        let module = rig.context.module_load(CALLS.as_bytes(), &[]).expect("the module loads");
         println!("memory of the module: {} B", module.memory_bytes);
-        let found = module.functions.iter().find(|(_, found)| found.name == "call_recursive");
+        let found = rig.context.module_function(module.module, "call_recursive");
         let (function, description) = found.expect("a kernel");
         println!("{description:?}");
         let out = rig.context.memory_alloc(128).expect("memory");
         let mut params = out.to_le_bytes().to_vec();
         params.extend(32_u32.to_le_bytes());
         let config = LaunchConfig {
-            function: *function,
+            function,
             grid: [1; 3],
             block: [32, 1, 1],
             shared_bytes: 0,

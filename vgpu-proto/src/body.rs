@@ -211,8 +211,8 @@ bodies! {
     }
     /// Never travels.
     PointerGetAttribute [0] {}
-    /// See [`Op::ModuleLoad`]. Writes a [`crate::control::ModuleDescription`] to staging and answers its length in
-    /// value 0; where the load fails, a text with the cause.
+    /// See [`Op::ModuleLoad`]. Payload: options ([`crate::jit`]). Writes a [`crate::control::ModuleDescription`] to
+    /// staging and answers its length in value 0; where the load fails, a text with the cause.
     ModuleLoad [48] {
         /// [`crate::ContextId`].
         context: U64,
@@ -252,6 +252,18 @@ bodies! {
     ModuleGetGlobal [8] {
         /// [`crate::ModuleId`].
         module: U64,
+    }
+    /// See [`Op::ModuleEnumerateFunctions`]. Writes [`crate::control::FunctionNames`] to staging and answers their length
+    /// in value 0.
+    ModuleEnumerateFunctions [24] {
+        /// [`crate::ModuleId`].
+        module: U64,
+        /// Where in staging the names go.
+        reply_offset: U64,
+        /// How many kernels to leave out, which an earlier answer named.
+        first: U32,
+        /// Room there, at most [`crate::limits::CONTROL_BYTES_MAX`].
+        reply_bytes: U32,
     }
     /// See [`Op::FuncSetAttribute`].
     FuncSetAttribute [16] {
@@ -399,6 +411,25 @@ bodies! {
         reply_offset: U64,
         /// New address of the tensor.
         address: U64,
+    }
+    /// See [`Op::ModuleLink`]. Payload: options ([`crate::jit`]). The result goes where the inputs were, as far as there is
+    /// room. Writes a [`crate::control::CompileReport`] to staging, or a text with the cause; answers its length in value 0
+    /// and the result's length in value 1.
+    ModuleLink [48] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Offset of the inputs in their region.
+        offset: U64,
+        /// Length of the inputs ([`crate::jit::encode_input`]).
+        input_bytes: U64,
+        /// Room for the result.
+        room_bytes: U64,
+        /// Where in staging the report goes.
+        reply_offset: U64,
+        /// Room there, at most [`crate::limits::CONTROL_BYTES_MAX`].
+        reply_bytes: U32,
+        /// [`crate::RegionId`] that holds the inputs.
+        region: U32,
     }
 }
 

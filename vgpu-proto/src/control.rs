@@ -76,17 +76,41 @@ pub struct Closing {
     pub text: String,
 }
 
+/// What a compiler told, where it was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
+pub struct CompileReport {
+    /// Its log, of at most [`crate::limits::JIT_LOG_BYTES_MAX`] bytes.
+    pub log: String,
+    /// How long it took, in microseconds; 0 where it was not asked.
+    pub wall_time_us: u32,
+    /// Threads of a block that the code allows; 0 where it was not asked.
+    pub threads_per_block: u32,
+}
+
+impl Message for CompileReport {}
+
 /// What a loaded module holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
 pub struct ModuleDescription {
-    /// Kernels, as many as fit the room that the guest gave.
-    pub functions: Vec<FunctionDescription>,
-    /// Kernels that did not fit; they are found by name.
-    pub functions_left: u32,
+    /// How many kernels. A kernel is described when it is asked for: a library has thousands.
+    pub functions: u32,
+    /// What the compiler told.
+    pub report: CompileReport,
 }
 
 impl Message for ModuleDescription {}
+
+/// Names of a module's kernels, as many as fit the room that the guest gave: at least one, where one is left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]
+pub struct FunctionNames {
+    /// In an order that stays the same.
+    pub names: Vec<String>,
+}
+
+impl Message for FunctionNames {}
 
 /// A kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

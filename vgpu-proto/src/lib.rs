@@ -15,6 +15,7 @@ pub mod control;
 pub mod frame;
 pub mod handshake;
 pub mod ids;
+pub mod jit;
 pub mod limits;
 pub mod operation;
 pub mod report;

@@ -66,8 +66,20 @@ pub const STAGING_CHUNK_BYTES: u64 = 256 << 10;
 /// Largest module image, in bytes. The largest cubins in use are some tens of MiB.
 pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
 
-/// Longest kernel or variable name, in bytes. Mangled template names pass 1,000; compilers cut at 4 KiB.
-pub const NAME_BYTES_MAX: u32 = 4_096;
+/// Options of one compilation. CUDA has some thirty kinds.
+pub const JIT_OPTIONS_MAX: usize = 32;
+
+/// Bytes of a compiler's log that travel. Verbose logs have some 200 bytes for each kernel.
+pub const JIT_LOG_BYTES_MAX: usize = 32 << 10;
+
+/// Inputs of one link: one for each object file of a program.
+pub const LINK_INPUTS_MAX: usize = 4_096;
+
+/// Linkers of a session that have inputs and no result yet. Programs have one; each holds its inputs in the guest.
+pub const LINKERS_MAX: usize = 256;
+
+/// Longest kernel or variable name, in bytes. Mangled names of templates in templates pass 4 KiB; a frame holds 32.
+pub const NAME_BYTES_MAX: u32 = 16 << 10;
 
 /// Commands that one stream may hold, from the guest's enqueue to the worker's submission to the device.
 pub const STREAM_COMMANDS_MAX: u64 = 512;

@@ -11,6 +11,7 @@ use crate::fail::{Call, Fail};
 use crate::function::FunctionEntry;
 use crate::kernel::Kernel;
 use crate::library::Library;
+use crate::link::Linker;
 use crate::memory::Allocations;
 use crate::module::ModuleEntry;
 use crate::primary::Primary;
@@ -32,6 +33,7 @@ pub(crate) struct Driver {
     pub(crate) functions: Table<FunctionEntry>,
     pub(crate) libraries: Table<Library>,
     pub(crate) kernels: Table<Kernel>,
+    pub(crate) linkers: Table<Linker>,
     pub(crate) allocations: Allocations,
     pub(crate) stream_attributes: StreamAttributes,
 }
@@ -64,6 +66,7 @@ pub(crate) fn start() -> Call {
         functions: Table::new(Kind::Function),
         libraries: Table::new(Kind::Library),
         kernels: Table::new(Kind::Kernel),
+        linkers: Table::new(Kind::Linker),
         allocations: Allocations::default(),
         stream_attributes: StreamAttributes::default(),
     };
@@ -82,6 +85,7 @@ impl Driver {
     pub(crate) fn forget(&self, context: u64) {
         drop(self.functions.take(|function| function.context == context));
         drop(self.modules.take(|module| module.context.id == context));
+        drop(self.linkers.take(|linker| linker.context.id == context));
         for kernel in self.kernels.all() {
             kernel.forget(context);
         }

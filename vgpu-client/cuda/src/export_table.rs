@@ -10,11 +10,13 @@ use crate::current;
 use crate::driver::driver;
 use crate::entry::shield;
 use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
-use crate::image::Image;
+use crate::image::Origin;
 use crate::integrity::{self, Claim};
-use crate::module::ModuleEntry;
+use crate::jit::Jit;
+use crate::module;
 use crate::pointers::{HostPointer, In, Out};
 use crate::primary;
+use crate::stream::{self, DefaultStream};
 
 /// A slot: a function's address, or a size.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,15 @@ static CONTEXT_LOCAL_STORAGE: [Slot; 3] =
 /// `TOOLS_TLS`.
 static TOOLS_TLS: [Slot; 3] = table(&[(2, tools_context as *const ())]);
 
+/// What cuBLAS and cuBLASLt ask of contexts and streams. Its slots have no public names: 4 answers a context's id, 51 and
+/// then 39 the id of a stream, as those libraries call them. As long as in the newest driver that was looked at, because
+/// callers take a slot without asking for the size.
+static CONTEXT_INTERFACE: [Slot; 95] = table(&[
+    (4, context_id as *const ()),
+    (39, stream_object_id as *const ()),
+    (51, stream_object as *const ()),
+]);
+
 /// The table of an id.
 fn find(id: u128) -> Option<&'static [Slot]> {
     Some(match id {
@@ -84,6 +95,7 @@ fn find(id: u128) -> Option<&'static [Slot]> {
         0xd408_2055_bde6_704b_8d34_ba12_3c66_e1f2 => &INTEGRITY_CHECK,
         0xc693_336e_1121_df11_a8c3_68f3_55d8_9593 => &CONTEXT_LOCAL_STORAGE,
         0x42d8_5a81_23f6_cb47_8298_f6e7_8a3a_ecdc => &TOOLS_TLS,
+        0x2131_8c60_9714_3248_8ca6_41ff_7324_c8f2 => &CONTEXT_INTERFACE,
         _ => return None,
     })
 }
@@ -123,28 +135,17 @@ extern "C" fn unserved() -> u32 {
     })
 }
 
-/// Loads a module into the current context.
-fn load(out: Out<u64>, image: HostPointer) -> Call {
-    let driver = driver()?;
-    let context = current::context()?;
-    out.required()?;
-    out.set(
-        ModuleEntry::load(driver, context, &Image::read(driver, image)?, false, &mut String::new())?.handle,
-    );
-    Ok(())
-}
-
 extern "C" fn load_wrapper(out: Out<u64>, wrapper: HostPointer) -> u32 {
-    slot("load_wrapper", || load(out, wrapper))
+    slot("load_wrapper", || module::load(out, Origin::Memory(wrapper), &Jit::default()))
 }
 
 extern "C" fn load_container(container: HostPointer, out: Out<u64>) -> u32 {
-    slot("load_container", || load(out, container))
+    slot("load_container", || module::load(out, Origin::Memory(container), &Jit::default()))
 }
 
 extern "C" fn primary_context(out: Out<u64>, device: i32) -> u32 {
     slot("primary_context", || {
-        out.required()?.set(primary::handle(device)?);
+        out.required()?.set(primary::context(device)?.handle);
         Ok(())
     })
 }
@@ -245,5 +246,32 @@ extern "C" fn tools_context(out: Out<u64>) -> u32 {
     slot("tools_context", || {
         out.set(current::handle());
         Ok(())
+    })
+}
+
+/// As `cuCtxGetId`.
+extern "C" fn context_id(context: u64, out: Out<u64>) -> u32 {
+    slot("context_id", || {
+        out.required()?.set(context::find_or_current(context)?.id);
+        Ok(())
+    })
+}
+
+/// What stands for a stream where `stream_object_id` is asked: its handle, where 0 became the one that it means.
+/// `is_per_thread` says which that is.
+extern "C" fn stream_object(context: u64, stream: u64, out: Out<u64>, is_per_thread: u32) -> u32 {
+    slot("stream_object", || {
+        context::find_or_current(context)?;
+        let default = if is_per_thread != 0 { DefaultStream::PerThread } else { DefaultStream::Legacy };
+        // The ids of the default streams are their handles.
+        stream::id(stream, out, default)
+    })
+}
+
+/// The id of a stream: libraries keep scratch memory by it.
+extern "C" fn stream_object_id(context: u64, object: u64, out: Out<u64>) -> u32 {
+    slot("stream_object_id", || {
+        context::find_or_current(context)?;
+        stream::id(object, out, DefaultStream::Legacy)
     })
 }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::entry;
 use crate::{
     callback::*, context::*, copy::*, device::*, errors::*, event::*, export_table::*, function::*, hint::*,
-    kernel::*, launch::*, library::*, limits::*, memory::*, memset::*, module::*, occupancy::*, pinned::*,
-    pointer::*, primary::*, proc_address::*, stream::*, stream_attribute::*, tensor_map::*, vmm::*,
+    kernel::*, launch::*, library::*, limits::*, link::*, memory::*, memset::*, module::*, occupancy::*,
+    pinned::*, pointer::*, primary::*, proc_address::*, stream::*, stream_attribute::*, tensor_map::*,
+    vmm::*,
 };
 
 /// Hands the table to the macro `$callback`, as rows of `name version state`, where the state is `bound` (implemented) or
@@ -149,11 +150,11 @@ macro_rules! for_each_export {
             cuLaunchKernelEx_ptsz 11060 bound; cuLaunchKernel_ptsz 7000 bound;
             cuLibraryEnumerateKernels 12040 bound; cuLibraryGetGlobal 12000 bound;
             cuLibraryGetKernel 12000 bound; cuLibraryGetKernelCount 12040 bound; cuLibraryGetManaged 12000 stub;
-            cuLibraryGetModule 12000 bound; cuLibraryGetUnifiedFunction 12000 stub;
+            cuLibraryGetModule 12000 bound; cuLibraryGetUnifiedFunction 12000 bound;
             cuLibraryLoadData 12000 bound; cuLibraryLoadFromFile 12000 bound; cuLibraryUnload 12000 bound;
-            cuLinkAddData 5050 stub; cuLinkAddData_v2 6050 stub; cuLinkAddFile 5050 stub;
-            cuLinkAddFile_v2 6050 stub; cuLinkComplete 5050 stub; cuLinkCreate 5050 stub;
-            cuLinkCreate_v2 6050 stub; cuLinkDestroy 5050 stub; cuLogsCurrent 12090 stub;
+            cuLinkAddData 5050 bound; cuLinkAddData_v2 6050 bound; cuLinkAddFile 5050 bound;
+            cuLinkAddFile_v2 6050 bound; cuLinkComplete 5050 bound; cuLinkCreate 5050 bound;
+            cuLinkCreate_v2 6050 bound; cuLinkDestroy 5050 bound; cuLogsCurrent 12090 stub;
             cuLogsDumpToFile 12090 stub; cuLogsDumpToMemory 12090 stub; cuLogsRegisterCallback 12090 stub;
             cuLogsUnregisterCallback 12090 stub; cuMemAddressFree 10020 bound; cuMemAddressReserve 10020 bound;
             cuMemAdvise 8000 bound; cuMemAdvise_v2 12020 bound; cuMemAlloc 2000 stub;
@@ -221,7 +222,7 @@ macro_rules! for_each_export {
             cuMemsetD8Async_ptsz 7000 bound; cuMemsetD8_v2 3020 bound; cuMemsetD8_v2_ptds 7000 bound;
             cuMipmappedArrayCreate 5000 stub; cuMipmappedArrayDestroy 5000 stub;
             cuMipmappedArrayGetLevel 5000 stub; cuMipmappedArrayGetMemoryRequirements 11060 stub;
-            cuMipmappedArrayGetSparseProperties 11010 stub; cuModuleEnumerateFunctions 12040 stub;
+            cuMipmappedArrayGetSparseProperties 11010 stub; cuModuleEnumerateFunctions 12040 bound;
             cuModuleGetFunction 2000 bound; cuModuleGetFunctionCount 12040 bound; cuModuleGetGlobal 2000 stub;
             cuModuleGetGlobal_v2 3020 bound; cuModuleGetLoadingMode 11070 bound; cuModuleGetSurfRef 3000 stub;
             cuModuleGetTexRef 2000 stub; cuModuleLoad 2000 bound; cuModuleLoadData 2000 bound;

@@ -1,25 +1,31 @@
 //! The container of nvcc's output: machine code and PTX for several architectures, some of it compressed.
 //!
-//! Layout (little-endian), read off files that `fatbinary` of CUDA 13.0 wrote:
+//! Layout (little-endian), read off files that `fatbinary` of CUDA 13.0 wrote, and held against every container of
+//! NVIDIA's own libraries (module `wheels`):
 //!
 //! | what | offset | field |
 //! |---|---|---|
 //! | container | 0 | magic `0xba55ed50`, u32 |
 //! | | 6 | size of this header, u16 |
 //! | | 8 | bytes that follow it, u64 |
-//! | entry | 0 | kind: 1 PTX, 2 machine code, u16 |
+//! | entry | 0 | kind: 1 PTX, 2 machine code, 8 code for link-time optimisation, u16 |
 //! | | 4 | size of this header, u32 |
 //! | | 8 | size of the payload with padding, u64 |
 //! | | 16 | size of the compressed payload, 0 if it is not compressed, u32 |
 //! | | 28 | compute capability times ten, u32 |
-//! | | 40 | flags, u64: `0x2000` LZ4 block, `0x8000` zstd frame |
+//! | | 40 | flags, u64: `0x2` with debug information, `0x2000` LZ4 block, `0x8000` zstd frame, `0x10_0000` for this very architecture (`sm_90a`), `0x20_0000` for its family (`sm_100f`) |
 //! | | 56 | size once decompressed, u64 |
 
-use std::io::Read;
+mod payload;
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(test)]
+mod wheels;
 
 use vgpu_client::Status;
-use vgpu_proto::limits::IMAGE_BYTES_MAX;
 
+use self::payload::Packing;
+pub(crate) use self::payload::Payload;
 use crate::fail::{Call, Fail};
 
 /// First word of a container.
@@ -27,7 +33,7 @@ pub(crate) const MAGIC: u32 = 0xba55_ed50;
 
 const CONTAINER_HEADER_BYTES: usize = 16;
 
-/// The part of an entry's header that is read here. Later versions may add to it.
+/// The part of an entry's header that is read here. Many entries have more behind it: names, options of the compiler.
 const ENTRY_HEADER_BYTES: usize = 64;
 
 /// Entries of a container. The libraries with the most have one for each of ten architectures, in two forms.
@@ -36,8 +42,11 @@ const ENTRIES_MAX: usize = 1_024;
 /// Bytes of a container. The largest in NVIDIA's libraries are some hundreds of MiB.
 const CONTAINER_BYTES_MAX: u64 = 4 << 30;
 
+const FLAG_DEBUG: u64 = 0x2;
 const FLAG_LZ4: u64 = 0x2000;
 const FLAG_ZSTD: u64 = 0x8000;
+const FLAG_EXACT: u64 = 0x10_0000;
+const FLAG_FAMILY: u64 = 0x20_0000;
 
 const BAD_IMAGE: Fail = Fail(Status::ERROR_INVALID_IMAGE);
 
@@ -48,13 +57,23 @@ pub(crate) enum Kind {
     Machine,
 }
 
+/// On which devices of its architecture's generation an entry runs, the widest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Compatible,
+    Family,
+    Exact,
+}
+
 /// An entry, without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Compute capability times ten.
-    pub(crate) architecture: u32,
-    flags: u64,
+    architecture: u32,
+    scope: Scope,
+    is_debug: bool,
+    packing: Packing,
     payload_offset: u64,
     payload_bytes: u64,
     plain_bytes: u64,
@@ -70,6 +89,60 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+impl Entry {
+    /// Reads an entry's header, `None` for what is neither PTX nor machine code or is packed in an unknown way.
+    /// `at` is the payload's offset in the container, `padded_bytes` its size there.
+    fn read(header: &[u8], at: u64, padded_bytes: u64) -> Option<Self> {
+        let kind = match word(header, 0) & 0xffff {
+            1 => Kind::Ptx,
+            2 => Kind::Machine,
+            _ => return None,
+        };
+        let (flags, packed_bytes) = (long(header, 40), u64::from(word(header, 16)));
+        let packing = match flags {
+            _ if flags & FLAG_ZSTD != 0 => Packing::Zstd,
+            _ if flags & FLAG_LZ4 != 0 => Packing::Lz4,
+            _ if packed_bytes == 0 => Packing::Plain,
+            _ => return None,
+        };
+        let scope = match flags {
+            _ if flags & FLAG_EXACT != 0 => Scope::Exact,
+            _ if flags & FLAG_FAMILY != 0 => Scope::Family,
+            _ => Scope::Compatible,
+        };
+        let payload_bytes = if packed_bytes == 0 { padded_bytes } else { packed_bytes.min(padded_bytes) };
+        Some(Self {
+            kind,
+            architecture: word(header, 28),
+            scope,
+            is_debug: flags & FLAG_DEBUG != 0,
+            packing,
+            payload_offset: at,
+            payload_bytes,
+            plain_bytes: if packing == Packing::Plain { payload_bytes } else { long(header, 56) },
+        })
+    }
+
+    /// Whether a device of that compute capability runs it: machine code on later devices of the same major number, PTX
+    /// on all later ones; code for a family within the major number; code for one architecture on that one only.
+    fn fits(&self, (major, minor): (u32, u32)) -> bool {
+        let same_major = self.architecture / 10 == major && self.architecture % 10 <= minor;
+        match (self.scope, self.kind) {
+            (Scope::Exact, _) => self.architecture == major * 10 + minor,
+            (Scope::Family, _) | (Scope::Compatible, Kind::Machine) => same_major,
+            (Scope::Compatible, Kind::Ptx) => self.architecture <= major * 10 + minor,
+        }
+    }
+
+    /// The entry's payload, in a private copy, packed as it is.
+    ///
+    /// # Errors
+    /// `INVALID_IMAGE` where it is larger than an image may be.
+    pub(crate) fn payload(&self, source: Source<'_>) -> Call<Payload> {
+        Payload::copy(source, self)
+    }
 }
 
 /// The entries that hold PTX or machine code.
@@ -99,152 +172,16 @@ pub(crate) fn entries(source: Source<'_>) -> Call<Vec<Entry>> {
         if entry_bytes < ENTRY_HEADER_BYTES as u64 || padded_bytes > end.saturating_sub(at + entry_bytes) {
             return Err(BAD_IMAGE);
         }
-        let kind = match word(&entry, 0) & 0xffff {
-            1 => Some(Kind::Ptx),
-            2 => Some(Kind::Machine),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            let packed_bytes = u64::from(word(&entry, 16));
-            found.push(Entry {
-                kind,
-                architecture: word(&entry, 28),
-                flags: long(&entry, 40),
-                payload_offset: at + entry_bytes,
-                payload_bytes: if packed_bytes == 0 { padded_bytes } else { packed_bytes.min(padded_bytes) },
-                plain_bytes: long(&entry, 56),
-            });
-        }
+        found.extend(Entry::read(&entry, at + entry_bytes, padded_bytes));
         at += entry_bytes + padded_bytes;
     }
     Ok(found)
 }
 
-/// The entry's payload, decompressed.
-///
-/// # Errors
-/// `INVALID_IMAGE` where it does not decompress to its size, or is larger than an image may be.
-pub(crate) fn payload(source: Source<'_>, entry: &Entry) -> Call<Vec<u8>> {
-    let compressed = entry.flags & (FLAG_LZ4 | FLAG_ZSTD) != 0;
-    let plain_bytes = if compressed { entry.plain_bytes } else { entry.payload_bytes };
-    if plain_bytes > IMAGE_BYTES_MAX || entry.payload_bytes > IMAGE_BYTES_MAX {
-        return Err(BAD_IMAGE);
-    }
-    // Both are at most 64 MiB.
-    let (packed_bytes, plain_bytes) = (entry.payload_bytes as usize, plain_bytes as usize);
-    let packed = source(entry.payload_offset, packed_bytes)?;
-    let mut plain = if entry.flags & FLAG_ZSTD != 0 {
-        unpack_zstd(&packed, plain_bytes)?
-    } else if entry.flags & FLAG_LZ4 != 0 {
-        lz4_flex::block::decompress(&packed, plain_bytes).map_err(|_| BAD_IMAGE)?
-    } else {
-        packed
-    };
-    if compressed && plain.len() != plain_bytes {
-        return Err(BAD_IMAGE);
-    }
-    if entry.kind == Kind::Ptx {
-        // Text is padded with zeros.
-        let text = plain.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        plain.truncate(text);
-    }
-    Ok(plain)
-}
-
-fn unpack_zstd(packed: &[u8], plain_bytes: usize) -> Call<Vec<u8>> {
-    let decoder = ruzstd::decoding::StreamingDecoder::new(packed).map_err(|_| BAD_IMAGE)?;
-    let mut plain = Vec::with_capacity(plain_bytes);
-    // One byte more than it says is enough to find a bomb out.
-    decoder.take(plain_bytes as u64 + 1).read_to_end(&mut plain).map_err(|_| BAD_IMAGE)?;
-    Ok(plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn container(entries: &[(u16, u32, u64, &[u8], u64)]) -> Vec<u8> {
-        let mut body = Vec::new();
-        for (kind, architecture, flags, payload, plain_bytes) in entries {
-            let padded = payload.len().next_multiple_of(8);
-            let mut header = [0; 64];
-            header[0..2].copy_from_slice(&kind.to_le_bytes());
-            header[4..8].copy_from_slice(&64u32.to_le_bytes());
-            header[8..16].copy_from_slice(&(padded as u64).to_le_bytes());
-            if *flags != 0 {
-                header[16..20].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-            }
-            header[28..32].copy_from_slice(&architecture.to_le_bytes());
-            header[40..48].copy_from_slice(&flags.to_le_bytes());
-            header[56..64].copy_from_slice(&plain_bytes.to_le_bytes());
-            body.extend_from_slice(&header);
-            body.extend_from_slice(payload);
-            body.resize(body.len().next_multiple_of(8), 0);
-        }
-        let mut all = MAGIC.to_le_bytes().to_vec();
-        all.extend_from_slice(&[1, 0, 16, 0]);
-        all.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        all.extend_from_slice(&body);
-        all
-    }
-
-    fn with<T>(bytes: &[u8], read: impl FnOnce(Source<'_>) -> T) -> T {
-        read(&|offset, length| {
-            let start = usize::try_from(offset).unwrap();
-            bytes.get(start..start + length).map(<[u8]>::to_vec).ok_or(BAD_IMAGE)
-        })
-    }
-
-    #[test]
-    fn plain_and_lz4_entries_are_read() {
-        let text = b".version 8.0\n.version 8.0\n.version 8.0\n.version 8.0\n";
-        let packed = lz4_flex::block::compress(text);
-        let all = container(&[
-            (2, 80, 0, b"\x7fELF", 0),
-            (1, 75, 0, b"ptx", 0),
-            (1, 80, FLAG_LZ4, &packed, text.len() as u64),
-        ]);
-        with(&all, |source| {
-            let found = entries(source).unwrap();
-            let kinds: Vec<_> = found.iter().map(|entry| (entry.kind, entry.architecture)).collect();
-            assert_eq!(kinds, [(Kind::Machine, 80), (Kind::Ptx, 75), (Kind::Ptx, 80)]);
-            assert_eq!(payload(source, &found[1]).unwrap(), b"ptx");
-            assert_eq!(payload(source, &found[2]).unwrap(), text);
-        });
-    }
-
-    #[test]
-    fn contradictions_are_refused() {
-        let good = container(&[(1, 80, 0, b"ptx", 0)]);
-        let mut long = good.clone();
-        long[16 + 8..16 + 16].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(with(&long, entries), Err(BAD_IMAGE));
-        let mut short_header = good.clone();
-        short_header[16 + 4..16 + 8].copy_from_slice(&8u32.to_le_bytes());
-        assert_eq!(with(&short_header, entries), Err(BAD_IMAGE));
-        let mut magic = good;
-        magic[0] ^= 1;
-        assert_eq!(with(&magic, entries), Err(BAD_IMAGE));
-    }
-
-    #[test]
-    fn a_bomb_is_refused() {
-        // 4 MiB of zeros in a zstd frame of one repeated byte (RLE blocks), that claims 16 bytes.
-        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58];
-        for block in 0..32u32 {
-            let header = u32::from(block == 31) | 1 << 1 | (128 << 10) << 3;
-            frame.extend_from_slice(&header.to_le_bytes()[..3]);
-            frame.push(0);
-        }
-        let all = container(&[
-            (1, 80, FLAG_ZSTD, &frame, 16),
-            (1, 80, FLAG_LZ4, &frame, 16),
-            (1, 80, FLAG_ZSTD, &frame, 1 << 40),
-        ]);
-        with(&all, |source| {
-            for entry in entries(source).unwrap() {
-                assert_eq!(payload(source, &entry), Err(BAD_IMAGE));
-            }
-        });
-    }
+/// The entry of a kind that suits a device of that compute capability best: the newest architecture, of those the
+/// narrowest scope, and code without debug information before code with it.
+pub(crate) fn best(entries: &[Entry], kind: Kind, device: (u32, u32)) -> Option<&Entry> {
+    let fitting = entries.iter().filter(|entry| entry.kind == kind && entry.fits(device));
+    // Of equals the first one, as a driver that walks the container would take it.
+    fitting.rev().max_by_key(|entry| (entry.architecture, entry.scope, !entry.is_debug))
 }

@@ -1,105 +1,157 @@
 //! Module images: found out for what they are, copied, and reduced to what the device can use.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use vgpu_client::{Error, Module, Status};
+use vgpu_client::{Error, JitOption, Module, Status};
 use vgpu_proto::limits::IMAGE_BYTES_MAX;
 
 use crate::context::Context;
 use crate::driver::Driver;
+use crate::elf;
 use crate::fail::{Call, Fail, INVALID_VALUE};
-use crate::fatbin::{self, Kind};
+use crate::fatbin::{self, Kind, Payload};
 use crate::pointers::HostPointer;
+use crate::wrapper;
 
-/// First word of the structure that points to a container; nvcc's start code passes it.
-const WRAPPER_MAGIC: u32 = 0x4662_43b1;
+pub(crate) const NO_BINARY: Fail = Fail(Status::ERROR_NO_BINARY_FOR_GPU);
+pub(crate) const BAD_IMAGE: Fail = Fail(Status::ERROR_INVALID_IMAGE);
 
-/// First word of an ELF file.
-const ELF_MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
+/// Whether the device takes machine code that fits its architecture: the software GPU takes only PTX. Once one image
+/// was taken, a refusal says something of its image only.
+static MACHINE_CODE: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const TAKEN: u8 = 1;
+const REFUSED: u8 = 2;
 
-/// Bytes of an ELF header of the 64-bit class.
-const ELF_HEADER_BYTES: usize = 64;
-
-const NO_BINARY: Fail = Fail(Status::ERROR_NO_BINARY_FOR_GPU);
-const BAD_IMAGE: Fail = Fail(Status::ERROR_INVALID_IMAGE);
-
-/// Cleared once the device has refused machine code that fits its architecture: the software GPU takes only PTX.
-static TAKES_MACHINE_CODE: AtomicBool = AtomicBool::new(true);
-
-/// An image in the forms that the device might take, best first. A private copy.
-#[derive(Clone, Debug)]
-pub(crate) struct Image {
-    forms: Vec<(Kind, Arc<[u8]>)>,
+/// Where an image lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin<'a> {
+    /// Memory of the program. Where it ends only the image itself tells.
+    Memory(HostPointer),
+    /// What a file held, or an input with its length.
+    Bytes(&'a [u8]),
 }
 
-impl Image {
-    /// Reads what `pointer` points to: a container or the wrapper of one, an ELF file, or PTX.
-    ///
-    /// # Errors
-    /// `INVALID_VALUE` for null, `NO_BINARY_FOR_GPU` where nothing fits the device, `INVALID_IMAGE`.
-    pub(crate) fn read(driver: &Driver, pointer: HostPointer) -> Call<Self> {
-        let device = driver.device();
-        let architecture = (device.compute_major, device.compute_minor);
-        match first_word(pointer)? {
-            WRAPPER_MAGIC => {
-                // Magic, version, and the container's address.
-                let words = pointer.copy(16)?;
-                let address = u64::from_le_bytes(words[8..16].try_into().expect("eight bytes"));
-                let container = HostPointer::unified(address);
-                if first_word(container)? != fatbin::MAGIC {
-                    return Err(BAD_IMAGE);
-                }
-                Self::from_container(container, architecture)
-            }
-            fatbin::MAGIC => Self::from_container(pointer, architecture),
-            ELF_MAGIC => {
-                let bytes = elf_bytes(&pointer.copy(ELF_HEADER_BYTES)?)?;
-                Ok(Self::single(Kind::Machine, pointer.copy(bytes)?))
-            }
-            _ => {
-                let most = usize::try_from(IMAGE_BYTES_MAX).unwrap_or(usize::MAX);
-                Ok(Self::single(Kind::Ptx, pointer.copy_text(most)?))
+impl Origin<'_> {
+    /// A copy of `bytes` bytes from an offset on.
+    pub(crate) fn copy(&self, offset: u64, bytes: usize) -> Call<Vec<u8>> {
+        match self {
+            Self::Memory(pointer) => pointer.offset(offset).copy(bytes),
+            Self::Bytes(all) => {
+                let start = usize::try_from(offset).map_err(|_| BAD_IMAGE)?;
+                let end = start.checked_add(bytes).ok_or(BAD_IMAGE)?;
+                Ok(all.get(start..end).ok_or(BAD_IMAGE)?.to_vec())
             }
         }
     }
 
-    fn single(kind: Kind, bytes: Vec<u8>) -> Self {
-        Self { forms: vec![(kind, bytes.into())] }
+    /// The bytes up to a NUL or `most`.
+    fn text(&self, most: usize) -> Call<Vec<u8>> {
+        match self {
+            Self::Memory(pointer) => pointer.copy_text(most),
+            Self::Bytes(all) => {
+                let end = all.iter().position(|byte| *byte == 0).unwrap_or(all.len());
+                Ok(all[..end.min(most)].to_vec())
+            }
+        }
     }
 
-    fn from_container(container: HostPointer, device: (u32, u32)) -> Call<Self> {
-        let source = |offset, bytes| container.offset(offset).copy(bytes);
+    /// The first word; a text may be shorter than one, and end where readable memory ends.
+    pub(crate) fn first_word(&self) -> Call<u32> {
+        if matches!(self, Self::Memory(pointer) if pointer.is_null()) {
+            return Err(INVALID_VALUE);
+        }
+        if self.text(1)?.is_empty() {
+            return Err(BAD_IMAGE);
+        }
+        let mut word = [0; 4];
+        let text = self.text(word.len())?;
+        word[..text.len()].copy_from_slice(&text);
+        Ok(u32::from_le_bytes(word))
+    }
+}
+
+/// An image in the forms that the device might take, best first. A private copy.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    forms: Vec<Payload>,
+}
+
+impl Image {
+    /// Reads what is there: a container or the wrapper of one, an ELF file, or PTX.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for null, `NO_BINARY_FOR_GPU` where nothing fits the device, `INVALID_IMAGE`.
+    pub(crate) fn read(driver: &Driver, origin: Origin<'_>) -> Call<Self> {
+        match origin.first_word()? {
+            wrapper::MAGIC => match origin {
+                Origin::Memory(pointer) => wrapper::read(driver, pointer),
+                // The addresses in it are of no process.
+                Origin::Bytes(_) => Err(BAD_IMAGE),
+            },
+            fatbin::MAGIC => Self::from_container(driver, origin),
+            elf::MAGIC => {
+                let bytes = elf::size(&|offset, bytes| origin.copy(offset, bytes))?;
+                Ok(Self::single(Payload::plain(Kind::Machine, origin.copy(0, bytes)?)))
+            }
+            _ => {
+                let most = usize::try_from(IMAGE_BYTES_MAX).unwrap_or(usize::MAX);
+                Ok(Self::single(Payload::plain(Kind::Ptx, origin.text(most)?)))
+            }
+        }
+    }
+
+    /// An image that has one form.
+    pub(crate) fn single(form: Payload) -> Self {
+        Self { forms: vec![form] }
+    }
+
+    /// Reads a container.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub(crate) fn from_container(driver: &Driver, container: Origin<'_>) -> Call<Self> {
+        let device = driver.device();
+        let device = (device.compute_major, device.compute_minor);
+        let source = |offset, bytes| container.copy(offset, bytes);
         let entries = fatbin::entries(&source)?;
-        let best = |kind, fits: &dyn Fn(u32) -> bool| {
-            let fitting = entries.iter().filter(|entry| entry.kind == kind && fits(entry.architecture));
-            fitting.max_by_key(|entry| entry.architecture)
-        };
         let mut forms = Vec::new();
-        // Machine code runs on later devices of the same major number, PTX on all later ones.
-        let machine = |code: u32| code / 10 == device.0 && code % 10 <= device.1;
-        let ptx = |code| code <= device.0 * 10 + device.1;
-        for (kind, fits) in [(Kind::Machine, &machine as &dyn Fn(u32) -> bool), (Kind::Ptx, &ptx)] {
-            if let Some(entry) = best(kind, fits) {
-                forms.push((kind, fatbin::payload(&source, entry)?.into()));
+        for kind in [Kind::Machine, Kind::Ptx] {
+            if let Some(entry) = fatbin::best(&entries, kind, device) {
+                forms.push(entry.payload(&source)?);
             }
         }
         if forms.is_empty() { Err(NO_BINARY) } else { Ok(Self { forms }) }
     }
 
+    /// The forms, best first.
+    pub(crate) fn forms(&self) -> &[Payload] {
+        &self.forms
+    }
+
+    /// Whether it has to be compiled before it runs.
+    pub(crate) fn is_text(&self) -> bool {
+        self.forms.iter().all(|form| form.kind == Kind::Ptx)
+    }
+
     /// Loads the first form that the device takes. `log` gets the compiler's message where none loads.
-    pub(crate) fn load(&self, context: &Context, log: &mut String) -> Call<Module> {
+    pub(crate) fn load(&self, context: &Context, options: &[JitOption], log: &mut String) -> Call<Module> {
         let mut refused = NO_BINARY;
-        for (kind, bytes) in &self.forms {
-            if *kind == Kind::Machine && self.forms.len() > 1 && !TAKES_MACHINE_CODE.load(Ordering::Relaxed) {
+        for form in &self.forms {
+            let is_machine = form.kind == Kind::Machine;
+            if is_machine && self.forms.len() > 1 && MACHINE_CODE.load(Ordering::Relaxed) == REFUSED {
                 continue;
             }
-            match context.inner.load_module(bytes) {
-                Ok(module) => return Ok(module),
-                Err(Error::Call { status: Status::ERROR_NO_BINARY_FOR_GPU, .. })
-                    if *kind == Kind::Machine =>
-                {
-                    TAKES_MACHINE_CODE.store(false, Ordering::Relaxed);
+            match context.inner.load_module_with(&form.unpack()?, options) {
+                Ok(module) => {
+                    if is_machine {
+                        MACHINE_CODE.store(TAKEN, Ordering::Relaxed);
+                    }
+                    return Ok(module);
+                }
+                Err(Error::Call { status: Status::ERROR_NO_BINARY_FOR_GPU, .. }) if is_machine => {
+                    let order = Ordering::Relaxed;
+                    let _ = MACHINE_CODE.compare_exchange(UNKNOWN, REFUSED, order, order);
                 }
                 Err(error) => {
                     if let Error::Call { text: Some(text), .. } = &error {
@@ -114,39 +166,18 @@ impl Image {
         Err(refused)
     }
 
-    /// Names of the kernels, where the image is text; `None` where only a load tells.
-    pub(crate) fn kernels(&self) -> Option<Vec<String>> {
-        let ptx = self.forms.iter().find(|(kind, _)| *kind == Kind::Ptx)?;
-        Some(entry_names(&String::from_utf8_lossy(&ptx.1)))
+    /// Names of the kernels, from the best form.
+    ///
+    /// # Errors
+    /// `INVALID_IMAGE` where it does not unpack or its headers point behind its end.
+    pub(crate) fn kernels(&self) -> Call<Vec<String>> {
+        let Some(form) = self.forms.first() else { return Ok(Vec::new()) };
+        let plain = form.unpack()?;
+        match form.kind {
+            Kind::Machine => elf::kernels(&plain),
+            Kind::Ptx => Ok(entry_names(&String::from_utf8_lossy(&plain))),
+        }
     }
-}
-
-fn first_word(pointer: HostPointer) -> Call<u32> {
-    if pointer.is_null() {
-        return Err(INVALID_VALUE);
-    }
-    // A text may be shorter than a word, and end where readable memory ends.
-    let mut word = [0; 4];
-    let bytes = pointer.copy_text(1)?.len();
-    if bytes == 0 {
-        return Err(BAD_IMAGE);
-    }
-    let text = pointer.copy_text(word.len())?;
-    word[..text.len()].copy_from_slice(&text);
-    Ok(u32::from_le_bytes(word))
-}
-
-/// Size of an ELF file, from its header: it ends with its section table, its program headers, or beyond both.
-fn elf_bytes(header: &[u8]) -> Call<usize> {
-    let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-    let half = |at: usize| u64::from(u16::from_le_bytes(header[at..at + 2].try_into().expect("two bytes")));
-    let sections = long(40).checked_add(half(58) * half(60)).ok_or(BAD_IMAGE)?;
-    let segments = long(32).checked_add(half(54) * half(56)).ok_or(BAD_IMAGE)?;
-    let bytes = sections.max(segments);
-    if bytes < ELF_HEADER_BYTES as u64 || bytes > IMAGE_BYTES_MAX {
-        return Err(BAD_IMAGE);
-    }
-    usize::try_from(bytes).map_err(|_| BAD_IMAGE)
 }
 
 /// Names that follow `.entry` in PTX, outside comments.
@@ -188,13 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn an_elf_ends_with_its_tables() {
-        let mut header = [0; ELF_HEADER_BYTES];
-        header[40..48].copy_from_slice(&1000u64.to_le_bytes());
-        header[58..60].copy_from_slice(&64u16.to_le_bytes());
-        header[60..62].copy_from_slice(&3u16.to_le_bytes());
-        assert_eq!(elf_bytes(&header), Ok(1192));
-        header[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(elf_bytes(&header), Err(BAD_IMAGE));
+    fn kernels_of_machine_code_are_its_entry_symbols() {
+        let image = Image::single(Payload::plain(Kind::Machine, elf::tests::cubin()));
+        assert_eq!(image.kernels(), Ok(vec!["kernel".to_owned()]));
+        assert!(!image.is_text());
+    }
+
+    #[test]
+    fn bytes_of_a_file_are_not_read_behind_their_end() {
+        let origin = Origin::Bytes(b"\x50\xed\x55\xba\x01\0\x10\0");
+        assert_eq!(origin.first_word(), Ok(fatbin::MAGIC));
+        assert_eq!(origin.copy(0, 16), Err(BAD_IMAGE));
+        assert_eq!(origin.copy(u64::MAX, 16), Err(BAD_IMAGE));
+        assert_eq!(Origin::Bytes(b"").first_word(), Err(BAD_IMAGE));
+        assert_eq!(Origin::Bytes(b"ab").first_word(), Ok(u32::from(b'a') | u32::from(b'b') << 8));
     }
 }

@@ -6,18 +6,22 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::context::Context;
 use crate::current;
 use crate::driver::{Driver, check_device, driver};
 use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE};
 use crate::function::{FunctionEntry, write_name};
 use crate::library;
 use crate::pointers::Out;
+use crate::primary;
 
 /// A kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     pub(crate) owner: u64,
     name: CString,
+    /// Attributes that the program set. They hold in every context.
+    settings: Mutex<Vec<(u32, i32)>>,
     /// Its handle and itself in each context that used it.
     functions: Mutex<HashMap<u64, (u64, Arc<FunctionEntry>)>>,
 }
@@ -25,7 +29,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     pub(crate) fn new(library: u64, name: &str) -> Call<Self> {
         let name = CString::new(name).map_err(|_| INVALID_VALUE)?;
-        Ok(Self { owner: library, name, functions: Mutex::default() })
+        Ok(Self { owner: library, name, settings: Mutex::default(), functions: Mutex::default() })
     }
 
     /// Forgets what it is in a context that is about to go.
@@ -36,11 +40,16 @@ impl Kernel {
 
     /// The kernel in the current context, loaded at the first call.
     pub(crate) fn in_current(&self, driver: &Driver) -> Call<Arc<FunctionEntry>> {
-        Ok(self.resolve(driver)?.1)
+        Ok(self.resolve(driver, current::context()?)?.1)
     }
 
-    fn resolve(&self, driver: &Driver) -> Call<(u64, Arc<FunctionEntry>)> {
-        let context = current::context()?;
+    /// The kernel on the device: in the current context, or the primary one where none is current.
+    fn on_device(&self, driver: &Driver, device: i32) -> Call<Arc<FunctionEntry>> {
+        let context = current::context().or_else(|_| primary::context(device))?;
+        Ok(self.resolve(driver, context)?.1)
+    }
+
+    fn resolve(&self, driver: &Driver, context: Arc<Context>) -> Call<(u64, Arc<FunctionEntry>)> {
         let mut functions = self.functions.lock();
         if let Some((handle, function)) = functions.get(&context.id) {
             return Ok((*handle, Arc::clone(function)));
@@ -48,8 +57,24 @@ impl Kernel {
         let module = library::find(driver, self.owner)?.module(driver, &context)?;
         let handle = module.function(driver, self.name.to_str().map_err(|_| INVALID_VALUE)?)?;
         let function = driver.functions.get(handle).ok_or(INVALID_HANDLE)?;
+        for (attribute, value) in self.settings.lock().iter() {
+            function.set_attribute(*attribute, *value)?;
+        }
         functions.insert(context.id, (handle, Arc::clone(&function)));
         Ok((handle, function))
+    }
+
+    fn set_attribute(&self, driver: &Driver, device: i32, attribute: u32, value: i32) -> Call {
+        let first = self.on_device(driver, device)?;
+        first.set_attribute(attribute, value)?;
+        let functions = self.functions.lock();
+        for (_, function) in functions.values().filter(|(_, function)| !Arc::ptr_eq(function, &first)) {
+            function.set_attribute(attribute, value)?;
+        }
+        let mut settings = self.settings.lock();
+        settings.retain(|(known, _)| *known != attribute);
+        settings.push((attribute, value));
+        Ok(())
     }
 }
 
@@ -61,7 +86,7 @@ pub(crate) fn find(driver: &Driver, handle: u64) -> Call<Arc<Kernel>> {
 driver_calls! {
     fn cuKernelGetFunction(out: Out<u64>, kernel: u64) {
         let driver = driver()?;
-        out.required()?.set(find(driver, kernel)?.resolve(driver)?.0);
+        out.required()?.set(find(driver, kernel)?.resolve(driver, current::context()?)?.0);
         Ok(())
     }
     fn cuKernelGetLibrary(out: Out<u64>, kernel: u64) {
@@ -71,12 +96,13 @@ driver_calls! {
     fn cuKernelGetName(out: Out<u64>, kernel: u64) { write_name(out, &find(driver()?, kernel)?.name) }
     fn cuKernelGetAttribute(out: Out<i32>, attribute: u32, kernel: u64, device: i32) {
         let driver = check_device(device)?;
-        out.required()?.set(find(driver, kernel)?.in_current(driver)?.attribute(attribute)?);
+        let function = find(driver, kernel)?.on_device(driver, device)?;
+        out.required()?.set(function.attribute(attribute)?);
         Ok(())
     }
     fn cuKernelSetAttribute(attribute: u32, value: i32, kernel: u64, device: i32) {
         let driver = check_device(device)?;
-        find(driver, kernel)?.in_current(driver)?.set_attribute(attribute, value)
+        find(driver, kernel)?.set_attribute(driver, device, attribute, value)
     }
     fn cuKernelSetCacheConfig(kernel: u64, preference: u32, device: i32) {
         find(check_device(device)?, kernel)?;
@@ -85,7 +111,7 @@ driver_calls! {
     }
     fn cuKernelGetParamInfo(kernel: u64, index: u64, offset: Out<u64>, bytes: Out<u64>) {
         let driver = driver()?;
-        let (at, length) = find(driver, kernel)?.in_current(driver)?.param(index)?;
+        let (at, length) = find(driver, kernel)?.on_device(driver, 0)?.param(index)?;
         offset.required()?.set(at);
         bytes.set(length);
         Ok(())

@@ -28,6 +28,7 @@ mod current;
 mod debugger;
 mod device;
 mod driver;
+mod elf;
 mod errors;
 mod event;
 mod export_table;
@@ -44,6 +45,7 @@ mod launch;
 mod launch_attribute;
 mod library;
 mod limits;
+mod link;
 mod log;
 mod memory;
 mod memset;
@@ -59,6 +61,7 @@ mod stream_attribute;
 mod table;
 mod tensor_map;
 mod vmm;
+mod wrapper;
 
 /// Version of what this library promises to the rest of vgpu. A library with this symbol is a guest's: a host that finds
 /// it where it looks for its driver refuses it, because it would call itself.

@@ -9,18 +9,22 @@ use crate::context::Context;
 use crate::current;
 use crate::driver::{Driver, driver};
 use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE, NOT_FOUND};
-use crate::image::Image;
+use crate::image::{Image, Origin};
+use crate::jit::Jit;
 use crate::kernel::Kernel;
 use crate::module::{self, ModuleEntry};
-use crate::pointers::{HostPointer, Out, Text};
+use crate::pointers::{HostPointer, In, Out, Text};
+
+/// `CU_LIBRARY_*`: options of a library. One names tables for functions that host and device share, which no device here
+/// has; the other says that the program keeps its image, which is copied all the same.
+const LIBRARY_OPTIONS: u32 = 2;
 
 /// A library.
 #[derive(Debug)]
 pub(crate) struct Library {
     handle: u64,
     image: Image,
-    /// Names of its kernels, where they are known without loading it.
-    names: Option<Vec<String>>,
+    jit: Jit,
     /// Its modules, by context.
     modules: Mutex<HashMap<u64, Arc<ModuleEntry>>>,
     /// Handles of the kernels that were asked for.
@@ -28,13 +32,13 @@ pub(crate) struct Library {
 }
 
 impl Library {
-    /// Its module in a context, loaded at the first call.
+    /// Its module in a context, loaded at the first call. Others that need it wait meanwhile.
     pub(crate) fn module(&self, driver: &Driver, context: &Arc<Context>) -> Call<Arc<ModuleEntry>> {
         let mut modules = self.modules.lock();
         if let Some(module) = modules.get(&context.id) {
             return Ok(Arc::clone(module));
         }
-        let module = ModuleEntry::load(driver, Arc::clone(context), &self.image, true, &mut String::new())?;
+        let module = ModuleEntry::load(driver, Arc::clone(context), &self.image, &self.jit, true)?;
         modules.insert(context.id, Arc::clone(&module));
         Ok(module)
     }
@@ -45,15 +49,26 @@ impl Library {
         drop(module);
     }
 
+    /// Handle of a kernel. With a context its code is loaded there, because it is about to be launched; without one its
+    /// name is looked for in the image.
     fn kernel(&self, driver: &Driver, name: &str) -> Call<u64> {
+        let known = || self.kernels.lock().get(name).copied();
+        if let Some(handle) = known() {
+            return Ok(handle);
+        }
+        match current::context() {
+            Ok(context) => drop(self.module(driver, &context)?.module.function(name)?),
+            Err(_) if self.image.kernels()?.iter().any(|known| known == name) => {}
+            Err(_) => return Err(NOT_FOUND),
+        }
+        self.kernel_there(driver, name)
+    }
+
+    /// Handle of a kernel that is there. The same at each call.
+    fn kernel_there(&self, driver: &Driver, name: &str) -> Call<u64> {
         let mut kernels = self.kernels.lock();
         if let Some(handle) = kernels.get(name) {
             return Ok(*handle);
-        }
-        match &self.names {
-            Some(names) if names.iter().any(|known| known == name) => {}
-            Some(_) => return Err(NOT_FOUND),
-            None => drop(self.module(driver, &current::context()?)?.module.function(name)?),
         }
         let handle = driver.kernels.mint();
         driver.kernels.insert(handle, Arc::new(Kernel::new(self.handle, name)?));
@@ -61,12 +76,18 @@ impl Library {
         Ok(handle)
     }
 
-    /// Names of all its kernels.
-    fn kernel_names(&self, driver: &Driver) -> Call<Vec<String>> {
-        if let Some(names) = &self.names {
-            return Ok(names.clone());
+    fn kernel_count(&self, driver: &Driver) -> Call<usize> {
+        match current::context() {
+            Ok(context) => Ok(self.module(driver, &context)?.module.function_count()),
+            Err(_) => Ok(self.image.kernels()?.len()),
         }
-        Ok(self.module(driver, &current::context()?)?.module.function_names().to_vec())
+    }
+
+    fn kernel_names(&self, driver: &Driver) -> Call<Vec<String>> {
+        match current::context() {
+            Ok(context) => Ok(self.module(driver, &context)?.module.function_names()?),
+            Err(_) => self.image.kernels(),
+        }
     }
 }
 
@@ -75,21 +96,32 @@ pub(crate) fn find(driver: &Driver, handle: u64) -> Call<Arc<Library>> {
     driver.libraries.get(handle).ok_or(INVALID_HANDLE)
 }
 
-fn load(out: Out<u64>, code: HostPointer) -> Call {
+fn load(out: Out<u64>, code: Origin<'_>, jit: Jit) -> Call {
     let driver = driver()?;
     out.required()?;
     let image = Image::read(driver, code)?;
+    let is_text = image.is_text();
     let handle = driver.libraries.mint();
-    let library = Library {
-        handle,
-        names: image.kernels(),
-        image,
-        modules: Mutex::default(),
-        kernels: Mutex::default(),
-    };
+    let library = Library { handle, image, jit, modules: Mutex::default(), kernels: Mutex::default() };
+    // What must be compiled is compiled now: whoever loads it reads the errors, and the log's buffers are gone later.
+    let context = current::context().ok().filter(|_| is_text);
+    if let Some(context) = context {
+        library.module(driver, &context)?;
+    }
+    let library = Library { jit: library.jit.without_answers(), ..library };
     driver.libraries.insert(handle, Arc::new(library));
     out.set(handle);
     Ok(())
+}
+
+/// Checks the options of a library.
+fn check_options(count: u32, options: In<u32>) -> Call {
+    for at in 0..count.min(LIBRARY_OPTIONS + 1) as usize {
+        if options.at(at)? >= LIBRARY_OPTIONS {
+            return Err(INVALID_VALUE);
+        }
+    }
+    if count > LIBRARY_OPTIONS { Err(INVALID_VALUE) } else { Ok(()) }
 }
 
 fn unload(handle: u64) -> Call {
@@ -108,20 +140,29 @@ fn enumerate(out: Out<u64>, room: u32, handle: u64) -> Call {
     let library = find(driver, handle)?;
     out.required()?;
     for (at, name) in library.kernel_names(driver)?.iter().take(room as usize).enumerate() {
-        out.at(at).set(library.kernel(driver, name)?);
+        out.at(at).set(library.kernel_there(driver, name)?);
     }
     Ok(())
 }
 
 driver_calls! {
-    fn cuLibraryLoadData(out: Out<u64>, code: HostPointer) {
-        // The options that follow tune the compiler, or ask for its log.
-        load(out, code)
+    fn cuLibraryLoadData(
+        out: Out<u64>, code: HostPointer,
+        jit_options: In<u32>, jit_values: HostPointer, jit_count: u32,
+        options: In<u32>, _values: HostPointer, count: u32,
+    ) {
+        check_options(count, options)?;
+        load(out, Origin::Memory(code), Jit::read(jit_count, jit_options, jit_values)?)
     }
-    fn cuLibraryLoadFromFile(out: Out<u64>, path: Text) {
+    fn cuLibraryLoadFromFile(
+        out: Out<u64>, path: Text,
+        jit_options: In<u32>, jit_values: HostPointer, jit_count: u32,
+        options: In<u32>, _values: HostPointer, count: u32,
+    ) {
+        check_options(count, options)?;
+        let jit = Jit::read(jit_count, jit_options, jit_values)?;
         out.required()?;
-        let bytes = module::read_file(path)?;
-        load(out, HostPointer::unified(bytes.as_ptr() as u64))
+        load(out, Origin::Bytes(&module::read_file(path)?), jit)
     }
     fn cuLibraryUnload(library: u64) { unload(library) }
     fn cuLibraryGetKernel(out: Out<u64>, library: u64, name: Text) {
@@ -131,7 +172,7 @@ driver_calls! {
     }
     fn cuLibraryGetKernelCount(out: Out<u32>, library: u64) {
         let driver = driver()?;
-        let count = find(driver, library)?.kernel_names(driver)?.len();
+        let count = find(driver, library)?.kernel_count(driver)?;
         out.required()?.set(u32::try_from(count).map_err(|_| INVALID_VALUE)?);
         Ok(())
     }
@@ -145,5 +186,12 @@ driver_calls! {
         let driver = driver()?;
         let module = find(driver, library)?.module(driver, &current::context()?)?;
         module::global(&module, address, bytes, name)
+    }
+    fn cuLibraryGetUnifiedFunction(out: Out<u64>, library: u64, name: Text) {
+        find(driver()?, library)?;
+        out.required()?;
+        name.read()?;
+        // No device here has functions that host and device share (attribute UNIFIED_FUNCTION_POINTERS).
+        Err(NOT_FOUND)
     }
 }

@@ -1,22 +1,27 @@
 //! Modules: images loaded into the current context.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vgpu_client::Status;
+use vgpu_client::{CompileReport, Status};
 
 use crate::context::Context;
 use crate::current;
 use crate::driver::{Driver, driver};
 use crate::fail::{Call, Fail, INVALID_HANDLE, INVALID_VALUE};
 use crate::function::FunctionEntry;
-use crate::image::Image;
-use crate::jit::Logs;
+use crate::image::{Image, Origin};
+use crate::jit::Jit;
 use crate::pointers::{HostPointer, In, Out, Text};
 
-/// `CU_MODULE_LAZY_LOADING`: code is sent when it is first used.
+/// `CU_MODULE_EAGER_LOADING` and `CU_MODULE_LAZY_LOADING`: when the driver puts code on the device.
+const EAGER_LOADING: u32 = 1;
 const LAZY_LOADING: u32 = 2;
+
+/// Bytes of a file with an image or a linker's input, at most. A container holds the same code for ten architectures.
+const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// A loaded module.
 #[derive(Debug)]
@@ -35,10 +40,13 @@ impl ModuleEntry {
         driver: &Driver,
         context: Arc<Context>,
         image: &Image,
+        jit: &Jit,
         of_library: bool,
-        log: &mut String,
     ) -> Call<Arc<Self>> {
-        let module = image.load(&context, log)?;
+        let mut log = String::new();
+        let loaded = image.load(&context, &jit.options, &mut log);
+        jit.answer(loaded.as_ref().map_or(&CompileReport::default(), vgpu_client::Module::report), &log);
+        let module = loaded?;
         let handle = driver.modules.mint();
         let entry = Arc::new(Self { handle, context, module, of_library, functions: Mutex::default() });
         driver.modules.insert(handle, Arc::clone(&entry));
@@ -66,26 +74,38 @@ impl ModuleEntry {
     }
 }
 
-fn load(out: Out<u64>, image: HostPointer, log: &mut String) -> Call {
+/// Loads an image into the current context.
+pub(crate) fn load(out: Out<u64>, image: Origin<'_>, jit: &Jit) -> Call {
     let driver = driver()?;
     let context = current::context()?;
     out.required()?;
     let image = Image::read(driver, image)?;
-    out.set(ModuleEntry::load(driver, context, &image, false, log)?.handle);
+    out.set(ModuleEntry::load(driver, context, &image, jit, false)?.handle);
     Ok(())
 }
 
 fn load_file(out: Out<u64>, path: Text) -> Call {
+    current::context()?;
     out.required()?;
-    let bytes = read_file(path)?;
-    load(out, HostPointer::unified(bytes.as_ptr() as u64), &mut String::new())
+    load(out, Origin::Bytes(&read_file(path)?), &Jit::default())
 }
 
-/// The bytes of an image's file, read in the guest, with a NUL behind them.
+/// The bytes of a file with code, read in the guest.
+///
+/// # Errors
+/// `FILE_NOT_FOUND`, also for one that cannot be read or is too large.
 pub(crate) fn read_file(path: Text) -> Call<Vec<u8>> {
-    let mut bytes = std::fs::read(path.read()?).map_err(|_| Fail(Status(301)))?;
-    bytes.push(0);
-    Ok(bytes)
+    const UNREADABLE: Fail = Fail(Status(301));
+    let file = std::fs::File::open(path.read()?).map_err(|_| UNREADABLE)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|_| UNREADABLE)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX { Err(UNREADABLE) } else { Ok(bytes) }
+}
+
+/// When the driver puts code on the device. The worker's driver reads the same variable.
+fn loading_mode() -> u32 {
+    let is_eager = std::env::var("CUDA_MODULE_LOADING").is_ok_and(|mode| mode.eq_ignore_ascii_case("eager"));
+    if is_eager { EAGER_LOADING } else { LAZY_LOADING }
 }
 
 fn find(handle: u64) -> Call<Arc<ModuleEntry>> {
@@ -112,16 +132,25 @@ pub(crate) fn global(module: &ModuleEntry, address: Out<u64>, bytes: Out<u64>, n
     Ok(())
 }
 
-driver_calls! {
-    fn cuModuleLoadData(out: Out<u64>, image: HostPointer) { load(out, image, &mut String::new()) }
-    fn cuModuleLoadDataEx(out: Out<u64>, image: HostPointer, count: u32, options: In<u32>, values: Out<u64>) {
-        let logs = Logs::read(count, options, values)?;
-        let mut log = String::new();
-        let loaded = load(out, image, &mut log);
-        logs.write(&log);
-        loaded
+fn enumerate(out: Out<u64>, room: u32, handle: u64) -> Call {
+    let (driver, module) = (driver()?, find(handle)?);
+    out.required()?;
+    for (at, name) in module.module.function_names()?.iter().take(room as usize).enumerate() {
+        out.at(at).set(module.function(driver, name)?);
     }
-    fn cuModuleLoadFatBinary(out: Out<u64>, image: HostPointer) { load(out, image, &mut String::new()) }
+    Ok(())
+}
+
+driver_calls! {
+    fn cuModuleLoadData(out: Out<u64>, image: HostPointer) { load(out, Origin::Memory(image), &Jit::default()) }
+    fn cuModuleLoadDataEx(
+        out: Out<u64>, image: HostPointer, count: u32, options: In<u32>, values: HostPointer,
+    ) {
+        load(out, Origin::Memory(image), &Jit::read(count, options, values)?)
+    }
+    fn cuModuleLoadFatBinary(out: Out<u64>, image: HostPointer) {
+        load(out, Origin::Memory(image), &Jit::default())
+    }
     fn cuModuleLoad(out: Out<u64>, path: Text) { load_file(out, path) }
     fn cuModuleUnload(module: u64) { unload(module) }
     fn cuModuleGetFunction(out: Out<u64>, module: u64, name: Text) {
@@ -129,16 +158,17 @@ driver_calls! {
         Ok(())
     }
     fn cuModuleGetFunctionCount(out: Out<u32>, module: u64) {
-        let count = find(module)?.module.function_names().len();
+        let count = find(module)?.module.function_count();
         out.required()?.set(u32::try_from(count).unwrap_or(u32::MAX));
         Ok(())
     }
+    fn cuModuleEnumerateFunctions(out: Out<u64>, room: u32, module: u64) { enumerate(out, room, module) }
     fn cuModuleGetGlobal_v2(address: Out<u64>, bytes: Out<u64>, module: u64, name: Text) {
         global(&*find(module)?, address, bytes, name)
     }
     fn cuModuleGetLoadingMode(out: Out<u32>) {
         driver()?;
-        out.required()?.set(LAZY_LOADING);
+        out.required()?.set(loading_mode());
         Ok(())
     }
 }

@@ -173,6 +173,11 @@ impl HostPointer {
         self.0.is_null()
     }
 
+    /// The pointer as a number, for what outlives the call that named it.
+    pub(crate) fn address(self) -> u64 {
+        self.0 as u64
+    }
+
     /// The pointer `bytes` bytes further on.
     pub(crate) fn offset(self, bytes: u64) -> Self {
         Self(self.0.wrapping_byte_add(bytes as usize))

@@ -80,15 +80,17 @@ fn set_flags(device: i32, flags: u32) -> Call {
     Ok(())
 }
 
-/// Handle of the primary context, which is made if need be. Does not retain it.
-pub(crate) fn handle(device: i32) -> Call<u64> {
+/// The primary context, which is made if need be. Does not retain it.
+pub(crate) fn context(device: i32) -> Call<Arc<Context>> {
     let driver = check_device(device)?;
     let mut primary = driver.primary.lock();
     let handle = primary.handle(driver);
-    if primary.active.is_none() {
-        primary.active = Some(Context::create(driver, handle, primary.flags)?);
+    if let Some(context) = &primary.active {
+        return Ok(Arc::clone(context));
     }
-    Ok(handle)
+    let context = Context::create(driver, handle, primary.flags)?;
+    primary.active = Some(Arc::clone(&context));
+    Ok(context)
 }
 
 driver_calls! {

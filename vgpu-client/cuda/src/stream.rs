@@ -137,7 +137,8 @@ fn priority(handle: u64, out: Out<i32>, default: DefaultStream) -> Call {
     Ok(())
 }
 
-fn id(handle: u64, out: Out<u64>, default: DefaultStream) -> Call {
+/// Writes the id of a stream. It is also a handle of the same stream.
+pub(crate) fn id(handle: u64, out: Out<u64>, default: DefaultStream) -> Call {
     resolve(driver()?, handle, default)?;
     let id = match (handle, default) {
         (0, DefaultStream::Legacy) | (LEGACY, _) => ID_LEGACY,

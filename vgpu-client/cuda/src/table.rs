@@ -20,6 +20,7 @@ pub(crate) enum Kind {
     Function,
     Library,
     Kernel,
+    Linker,
 }
 
 /// Bits of a handle below its kind. 2^36 objects of a kind, 16 apart, are more than a process makes.

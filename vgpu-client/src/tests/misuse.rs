@@ -118,7 +118,7 @@ fn names_images_and_events_are_checked() {
     let module = context.load_module("// ptx").unwrap();
     assert!(matches!(misuse(module.function("")), Misuse::Name { bytes: 0, .. }));
     assert!(matches!(misuse(module.function("a\0")), Misuse::Name { bytes: 2, .. }));
-    assert!(matches!(misuse(module.global(&"x".repeat(4_097))), Misuse::Name { bytes: 4_097, .. }));
+    assert!(matches!(misuse(module.global(&"x".repeat(16_385))), Misuse::Name { bytes: 16_385, .. }));
     let timed = context.event().unwrap();
     let untimed = context.event_with(EventOptions { timing: false, ..Default::default() }).unwrap();
     assert_eq!(misuse(timed.elapsed_ns(&untimed)), Misuse::EventWithoutTiming);

@@ -1,6 +1,9 @@
 //! What the fake host does with each operation.
 
-use vgpu_proto::control::{FunctionDescription, ModuleDescription, ParamDescription};
+use vgpu_proto::control::{
+    CompileReport, FunctionDescription, FunctionNames, ModuleDescription, ParamDescription,
+};
+use vgpu_proto::jit::{decode_inputs, decode_options};
 use vgpu_proto::{ContextId, EventId, Request, Status, StreamId, body, codec, window};
 
 use super::fake_host::{Queued, Reader};
@@ -88,7 +91,9 @@ pub(super) fn answer(host: &mut Reader, stream: u64, request: &Request, payload:
             Some(_) => DONE,
             None => failed(Status::ERROR_INVALID_VALUE),
         },
-        Request::ModuleLoad(body) => load(host, body),
+        Request::ModuleLoad(body) => load(host, body, payload),
+        Request::ModuleEnumerateFunctions(body) => enumerate(host, body),
+        Request::ModuleLink(body) => link(host, body),
         Request::ModuleGetFunction(body) => look_up(host, body, payload),
         Request::ModuleGetGlobal(_) => {
             let address = host.next_address;
@@ -108,7 +113,7 @@ pub(super) fn answer(host: &mut Reader, stream: u64, request: &Request, payload:
     }
 }
 
-fn load(host: &Reader, body: &body::ModuleLoad) -> Answer {
+fn load(host: &Reader, body: &body::ModuleLoad, options: &[u8]) -> Answer {
     let mut image = vec![0; body.image_bytes.get() as usize];
     let read = if body.image_region.get() == 1 {
         host.machine.staging.read(body.image_offset.get(), &mut image)
@@ -123,10 +128,35 @@ fn load(host: &Reader, body: &body::ModuleLoad) -> Answer {
         host.machine.staging.write(body.reply_offset.get(), text.as_bytes()).unwrap();
         return (Status::ERROR_INVALID_PTX, [text.len() as u64, 0, 0, 0]);
     }
-    let description = ModuleDescription { functions: kernels(), functions_left: 0 };
+    let log = format!("{:?}", decode_options(options).unwrap());
+    let report = CompileReport { log, ..Default::default() };
+    let description = ModuleDescription { functions: kernels().len() as u32, report };
     let bytes = codec::encode(&description).unwrap();
     host.machine.staging.write(body.reply_offset.get(), &bytes).unwrap();
     value(bytes.len() as u64)
+}
+
+/// Names two kernels at a time.
+fn enumerate(host: &Reader, body: &body::ModuleEnumerateFunctions) -> Answer {
+    let names = kernels().into_iter().skip(body.first.get() as usize).take(2).map(|kernel| kernel.name);
+    let bytes = codec::encode(&FunctionNames { names: names.collect() }).unwrap();
+    host.machine.staging.write(body.reply_offset.get(), &bytes).unwrap();
+    value(bytes.len() as u64)
+}
+
+/// Makes 3 MiB of the first input's first byte.
+fn link(host: &Reader, body: &body::ModuleLink) -> Answer {
+    let heap = host.machine.heap.lock();
+    let (_, region) = heap.values().find(|(id, _)| *id == body.region.get()).unwrap();
+    let mut bytes = vec![0; body.input_bytes.get() as usize];
+    region.read(body.offset.get(), &mut bytes).unwrap();
+    let image = vec![decode_inputs(&bytes).unwrap()[0].data[0]; 3 << 20];
+    if image.len() as u64 <= body.room_bytes.get() {
+        region.write(body.offset.get(), &image).unwrap();
+    }
+    let told = codec::encode(&CompileReport::default()).unwrap();
+    host.machine.staging.write(body.reply_offset.get(), &told).unwrap();
+    (Status::SUCCESS, [told.len() as u64, image.len() as u64, 0, 0])
 }
 
 fn look_up(host: &mut Reader, body: &body::ModuleGetFunction, payload: &[u8]) -> Answer {

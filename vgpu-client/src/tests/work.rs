@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::{Builder, Error, LaunchConfig, MemoryKind, Op, Status, StreamOptions, args};
+use crate::{
+    Builder, Error, JitKind, JitOption, LaunchConfig, LinkInput, LinkKind, MemoryKind, Misuse, Op, Status,
+    StreamOptions, args,
+};
 
 use super::eventually;
 use super::fake_host::{open, open_with};
@@ -13,7 +16,8 @@ fn a_kernel_doubles_what_was_copied() {
     client.ping().unwrap();
     let context = client.context().unwrap();
     let module = context.load_module("// ptx").unwrap();
-    assert_eq!(module.function_names(), ["double_it", "nothing", "mixed"]);
+    assert_eq!(module.function_names().unwrap(), ["double_it", "nothing", "mixed"]);
+    assert_eq!(module.function_count(), 3);
     let double = module.function("double_it").unwrap();
     let stream = context.stream().unwrap();
     let buffer = context.alloc::<f32>(1000).unwrap();
@@ -216,4 +220,24 @@ fn a_launch_that_fails_keeps_no_pinned_memory() {
     stream.launch(&nothing, LaunchConfig::default(), args![&pinned]).unwrap_err();
     drop(pinned);
     assert!(host.machine.heap.lock().is_empty(), "its region went back");
+}
+
+#[test]
+fn options_travel_and_a_link_that_outgrows_its_room_is_repeated() {
+    let (_host, client) = open();
+    let context = client.context().unwrap();
+    let option = JitOption { kind: JitKind::MaxRegisters, value: 32 };
+    let module = context.load_module_with("// ptx", &[option]).unwrap();
+    assert_eq!(module.report().log, format!("{:?}", [option]));
+    let input = LinkInput { kind: LinkKind::Ptx, name: b"a.ptx", data: b"x" };
+    let linked = context.link(&[input], &[option]).unwrap();
+    assert!(linked.image == vec![b'x'; 3 << 20]);
+    let misuse = |inputs: &[LinkInput<'_>], options: &[JitOption]| match context.link(inputs, options) {
+        Err(Error::Misuse(misuse)) => misuse,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(misuse(&[], &[]), Misuse::ImageSize { bytes: 0, .. }));
+    assert!(matches!(misuse(&[LinkInput { name: b"a\0", ..input }], &[]), Misuse::Name { .. }));
+    assert!(matches!(misuse(&[input], &[option; 33]), Misuse::LinkInputs { options: 33, .. }));
+    assert!(matches!(context.load_module_with("// ptx", &[option; 33]), Err(Error::Misuse(_))));
 }

@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vgpu_proto::Status;
-use vgpu_proto::control::FunctionDescription;
+use vgpu_proto::control::{CompileReport, FunctionDescription};
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_window::{Region, Reservation};
 
@@ -28,6 +28,7 @@ pub use self::virtual_memory::{MemoryAccess, MemoryKey, VirtualMemory};
 pub use self::launch::LaunchConfig;
 pub use self::occupancy::Occupancy;
 pub use self::tensor_map::{TENSOR_MAP_BYTES, TensorMap, TensorMapKind};
+use vgpu_proto::jit::{JitOption, LinkInput};
 
 /// A GPU of one worker.
 pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
@@ -157,11 +158,39 @@ pub trait Context: Send + Sync + fmt::Debug {
     /// `INVALID_VALUE` when nothing was allocated at that address.
     fn memory_free(&self, address: u64) -> Result<(), DeviceError>;
 
-    /// Loads a module from an image that nobody else can change. May block.
+    /// Loads a module from an image that nobody else can change. `options` tune the compiler, where there is something to
+    /// compile. May block.
     ///
     /// # Errors
     /// `INVALID_PTX` with line and cause, `NO_BINARY_FOR_GPU`, `INVALID_IMAGE`, `OUT_OF_MEMORY`.
-    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError>;
+    fn module_load(&self, image: &[u8], options: &[JitOption]) -> Result<LoadedModule, DeviceError>;
+
+    /// Names of a module's kernels, in an order that stays the same. May block.
+    ///
+    /// # Errors
+    /// `INVALID_HANDLE` for a module that is not there.
+    fn module_functions(&self, module: ModuleKey) -> Result<Vec<String>, DeviceError>;
+
+    /// Finds and describes a kernel: the same key at each call. Puts its code on the device, so that no launch has to.
+    /// May block.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `INVALID_HANDLE` for a module that is not there, `OUT_OF_MEMORY`.
+    fn module_function(
+        &self,
+        module: ModuleKey,
+        name: &str,
+    ) -> Result<(FunctionKey, FunctionDescription), DeviceError>;
+
+    /// Links code into an image that a load takes. Nobody else can change the inputs. May block.
+    ///
+    /// # Errors
+    /// `NOT_SUPPORTED` for inputs that the device cannot link, or what its compiler answers.
+    fn module_link(
+        &self,
+        inputs: &[LinkInput<'_>],
+        options: &[JitOption],
+    ) -> Result<LinkedImage, DeviceError>;
 
     /// Unloads it after all work submitted so far. May block.
     fn module_unload(&self, module: ModuleKey);
@@ -245,10 +274,22 @@ keys! {
 pub struct LoadedModule {
     /// The module.
     pub module: ModuleKey,
-    /// Its kernels.
-    pub functions: Vec<(FunctionKey, FunctionDescription)>,
+    /// How many kernels it has.
+    pub functions: u32,
     /// Device memory that code and variables take, in bytes; charged to the tenant.
     pub memory_bytes: u64,
+    /// What the compiler told, where it was used.
+    pub report: CompileReport,
+}
+
+/// What a link made.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "devices build it, sessions take it apart")]
+pub struct LinkedImage {
+    /// An image that [`Context::module_load`] takes.
+    pub image: Vec<u8>,
+    /// What the compiler told.
+    pub report: CompileReport,
 }
 
 /// Work of a stream.

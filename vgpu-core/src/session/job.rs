@@ -35,13 +35,22 @@ impl Job {
         reply: ReplyTo,
         call: impl FnOnce(&Arc<Session>) -> Result<Values, Status> + Send + 'static,
     ) -> Self {
+        Self::reporting(session, reply, |session| match call(session) {
+            Ok(values) => (Status::SUCCESS, values),
+            Err(status) => (status, Values::default()),
+        })
+    }
+
+    /// A call that needs no table of the dispatcher, and whose failure comes with values too.
+    pub(super) fn reporting(
+        session: &Arc<Session>,
+        reply: ReplyTo,
+        call: impl FnOnce(&Arc<Session>) -> (Status, Values) + Send + 'static,
+    ) -> Self {
         let session = session.clone();
         Self {
             work: Box::new(move || {
-                let (status, values) = match call(&session) {
-                    Ok(values) => (Status::SUCCESS, values),
-                    Err(status) => (status, Values::default()),
-                };
+                let (status, values) = call(&session);
                 session.words.answer(reply, status, values);
             }),
         }

@@ -1,49 +1,49 @@
-//! Modules and kernels of a session.
+//! Modules of a session.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use vgpu_proto::control::{FunctionDescription, ModuleDescription};
+use vgpu_proto::control::{CompileReport, ModuleDescription};
 use vgpu_proto::frame::ReplyTo;
-use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX};
-use vgpu_proto::{ContextId, FunctionId, ModuleId, Status, Violation, body, codec};
+use vgpu_proto::jit::{JitOption, decode_options};
+use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX};
+use vgpu_proto::{ContextId, ModuleId, Status, Violation, body, codec};
 use vgpu_window::Region;
 
 use super::CreditKind;
 use super::dispatcher::Core;
+use super::function::checked_name;
 use super::job::{Done, Job, Values, one, two};
 use super::state::Session;
-use crate::device::{Context, DeviceError, FunctionKey, ModuleKey};
+use crate::device::{Context, DeviceError, ModuleKey};
 
 /// A loaded module.
 #[derive(Debug)]
 pub(super) struct Module {
     pub(super) context: u32,
     pub(super) memory_bytes: u64,
-    device: Arc<dyn Context>,
-    key: ModuleKey,
-    functions: HashMap<String, (FunctionKey, Arc<FunctionDescription>)>,
-}
-
-/// A kernel that the guest has named.
-#[derive(Debug)]
-pub(super) struct Function {
-    pub(super) context: u32,
-    pub(super) key: FunctionKey,
-    pub(super) params_bytes: u32,
     pub(super) device: Arc<dyn Context>,
-    module: ModuleId,
+    pub(super) key: ModuleKey,
+    /// Names of its kernels, once somebody asked.
+    pub(super) names: Arc<OnceLock<Vec<String>>>,
 }
 
 /// The part of staging that an answer may fill.
 #[derive(Clone, Copy, Debug)]
-struct Room {
-    offset: u64,
-    bytes: u32,
+pub(super) struct Room {
+    pub(super) offset: u64,
+    pub(super) bytes: u32,
+}
+
+/// The part of a region that holds an image.
+#[derive(Debug)]
+pub(super) struct ImagePlace {
+    pub(super) region: Arc<Region>,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
 }
 
 impl Core {
-    fn room(&self, offset: u64, bytes: u32) -> Result<Room, Violation> {
+    pub(super) fn room(&self, offset: u64, bytes: u32) -> Result<Room, Violation> {
         if bytes > CONTROL_BYTES_MAX {
             return Err(Violation::PayloadLimit);
         }
@@ -51,22 +51,29 @@ impl Core {
         Ok(Room { offset, bytes })
     }
 
+    /// Finds a part of any region of the window.
+    pub(super) fn place(&self, region: u32, offset: u64, bytes: u64) -> Result<ImagePlace, Violation> {
+        let region = self.session.regions.lock().get(region).cloned().ok_or(Violation::UnknownRegion)?;
+        let end = offset.checked_add(bytes).ok_or(Violation::RegionBounds)?;
+        if end > region.len() {
+            return Err(Violation::RegionBounds);
+        }
+        Ok(ImagePlace { region, offset, bytes })
+    }
+
     pub(super) fn module_load(
         &mut self,
         body: &body::ModuleLoad,
+        options: &[u8],
         reply: ReplyTo,
         jobs: &mut Vec<Job>,
     ) -> Result<(), Violation> {
         let id = ModuleId::from_raw(body.module.get());
         let context = ContextId::from_raw(body.context.get()).index();
         let room = self.room(body.reply_offset.get(), body.reply_bytes.get())?;
-        let (offset, bytes) = (body.image_offset.get(), body.image_bytes.get());
-        let image = self.session.regions.lock().get(body.image_region.get()).cloned();
-        let image = image.ok_or(Violation::UnknownRegion)?;
-        let end = offset.checked_add(bytes).ok_or(Violation::RegionBounds)?;
-        if end > image.len() {
-            return Err(Violation::RegionBounds);
-        }
+        let bytes = body.image_bytes.get();
+        let image = self.place(body.image_region.get(), body.image_offset.get(), bytes)?;
+        let options = decode_options(options)?;
         let refused = match self.context(body.context.get())? {
             Err(status) => status,
             Ok(_) if bytes == 0 || bytes > IMAGE_BYTES_MAX => Status::ERROR_INVALID_IMAGE,
@@ -74,7 +81,7 @@ impl Core {
                 let device = entry.device.clone();
                 self.modules.claim(id.index(), id.generation())?;
                 jobs.push(Job::changing(&self.session, &self.done, move |session| {
-                    let loaded = load(session, device, context, &image, (offset, bytes));
+                    let loaded = load(session, device, context, &image, &options);
                     Box::new(move |core: &mut Self| core.module_loaded(id, loaded, room, reply)) as Done
                 }));
                 return Ok(());
@@ -87,19 +94,19 @@ impl Core {
     fn module_loaded(
         &mut self,
         id: ModuleId,
-        loaded: Result<Module, DeviceError>,
+        loaded: Result<(Module, ModuleDescription), DeviceError>,
         room: Room,
         reply: ReplyTo,
     ) {
         let (status, text) = match loaded {
-            Ok(module) if !self.is_current(module.context, &module.device) => {
+            Ok((module, _)) if !self.is_current(module.context, &module.device) => {
                 // Its code went with the context; its credit is still the session's.
                 self.session.ledger.give(CreditKind::Device, module.memory_bytes);
                 self.modules.fill(id.index(), None);
                 (Status::ERROR_INVALID_CONTEXT, Vec::new())
             }
-            Ok(module) => {
-                let description = describe(&module, room.bytes);
+            Ok((module, description)) => {
+                let description = encode(description, room.bytes);
                 self.modules.fill(id.index(), Some(module));
                 (Status::SUCCESS, description)
             }
@@ -113,7 +120,7 @@ impl Core {
     }
 
     /// Writes an answer's bytes into staging, as many as there is room for; returns how many.
-    fn write_answer(&self, room: Room, bytes: &[u8]) -> u64 {
+    pub(super) fn write_answer(&self, room: Room, bytes: &[u8]) -> u64 {
         let bytes = &bytes[..bytes.len().min(room.bytes as usize)];
         self.session.staging.write(room.offset, bytes).expect("the room was checked against staging");
         bytes.len() as u64
@@ -142,43 +149,6 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn module_get_function(
-        &mut self,
-        body: &body::ModuleGetFunction,
-        name: &[u8],
-        reply: ReplyTo,
-    ) -> Result<(), Violation> {
-        if body.reserved.get() != 0 {
-            return Err(Violation::ReservedBits);
-        }
-        let (module_id, id) =
-            (ModuleId::from_raw(body.module.get()), FunctionId::from_raw(body.function.get()));
-        let room = self.room(body.reply_offset.get(), body.reply_bytes.get())?;
-        let name = checked_name(name)?;
-        let found = self.modules.get(module_id.index(), module_id.generation())?.and_then(|module| {
-            let name = name.ok_or(Status::ERROR_NOT_FOUND)?;
-            let (key, description) = module.functions.get(name).ok_or(Status::ERROR_NOT_FOUND)?;
-            Ok((module.context, module.device.clone(), *key, description.clone()))
-        });
-        let (status, written) = match found {
-            Err(status) => (status, 0),
-            Ok((context, device, key, description)) => {
-                let bytes = codec::encode(description.as_ref()).unwrap_or_default();
-                if bytes.is_empty() || bytes.len() > room.bytes as usize {
-                    (Status::ERROR_INVALID_VALUE, 0)
-                } else {
-                    self.functions.claim(id.index(), id.generation())?;
-                    let params_bytes = description.params_bytes();
-                    let function = Function { context, key, params_bytes, device, module: module_id };
-                    self.functions.fill(id.index(), Some(function));
-                    (Status::SUCCESS, self.write_answer(room, &bytes))
-                }
-            }
-        };
-        self.words().answer(reply, status, one(written));
-        Ok(())
-    }
-
     pub(super) fn module_get_global(
         &self,
         body: &body::ModuleGetGlobal,
@@ -198,31 +168,16 @@ impl Core {
         self.words().answer(reply, status, values);
         Ok(())
     }
-
-    pub(super) fn func_set_attribute(
-        &self,
-        body: &body::FuncSetAttribute,
-        reply: ReplyTo,
-    ) -> Result<(), Violation> {
-        let id = FunctionId::from_raw(body.function.get());
-        let set = self.functions.get(id.index(), id.generation())?.and_then(|function| {
-            let (attribute, value) = (body.attribute.get(), body.value.get());
-            function
-                .device
-                .function_set_attribute(function.key, attribute, value)
-                .map_err(|error| error.status)
-        });
-        self.words().answer(reply, set.err().unwrap_or(Status::SUCCESS), Values::default());
-        Ok(())
-    }
 }
 
-/// A name from a payload; `None` where it is no UTF-8, because no symbol is called so.
-fn checked_name(name: &[u8]) -> Result<Option<&str>, Violation> {
-    if name.len() > NAME_BYTES_MAX as usize {
-        return Err(Violation::PayloadLimit);
+impl ImagePlace {
+    /// A private copy: from here on nobody changes what is checked.
+    pub(super) fn copy(&self) -> Vec<u8> {
+        let bytes = usize::try_from(self.bytes).expect("checked against IMAGE_BYTES_MAX");
+        let mut copy = vec![0; bytes];
+        self.region.read(self.offset, &mut copy).expect("checked against the region");
+        copy
     }
-    Ok(std::str::from_utf8(name).ok())
 }
 
 /// Loads a module from a private copy of its image, and charges what it takes on the device.
@@ -230,42 +185,31 @@ fn load(
     session: &Arc<Session>,
     device: Arc<dyn Context>,
     context: u32,
-    image: &Region,
-    (offset, bytes): (u64, u64),
-) -> Result<Module, DeviceError> {
+    image: &ImagePlace,
+    options: &[JitOption],
+) -> Result<(Module, ModuleDescription), DeviceError> {
     let loaded = {
         let _turn = session.loading.lock();
-        let bytes = usize::try_from(bytes).expect("checked against IMAGE_BYTES_MAX");
-        let mut copy = vec![0; bytes];
-        image.read(offset, &mut copy).expect("checked against the region");
-        device.module_load(&copy)?
+        device.module_load(&image.copy(), options)?
     };
     if let Err(status) = session.ledger.take(CreditKind::Device, loaded.memory_bytes) {
         device.module_unload(loaded.module);
         return Err(DeviceError::new(status, "the module does not fit into the tenant's memory quota"));
     }
-    let functions = loaded.functions.into_iter();
-    let functions = functions.map(|(key, text)| (text.name.clone(), (key, Arc::new(text)))).collect();
-    Ok(Module { context, memory_bytes: loaded.memory_bytes, device, key: loaded.module, functions })
+    let description = ModuleDescription { functions: loaded.functions, report: loaded.report };
+    let memory_bytes = loaded.memory_bytes;
+    Ok((Module { context, memory_bytes, device, key: loaded.module, names: Arc::default() }, description))
 }
 
-/// The description of a module, with as many kernels as fit into `room` bytes.
-fn describe(module: &Module, room: u32) -> Vec<u8> {
-    let mut functions: Vec<_> =
-        module.functions.values().map(|(_, description)| description.as_ref().clone()).collect();
-    functions.sort_by(|a, b| a.name.cmp(&b.name));
-    let total = functions.len();
-    loop {
-        let functions_left = u32::try_from(total - functions.len()).unwrap_or(u32::MAX);
-        let description = ModuleDescription { functions, functions_left };
-        match codec::encode(&description) {
-            Ok(bytes) if bytes.len() <= room as usize => return bytes,
-            _ if description.functions.is_empty() => return Vec::new(),
-            // Halving finds a fit in a few steps; how many fit exactly does not matter.
-            _ => {
-                functions = description.functions;
-                functions.truncate(functions.len() / 2);
-            }
-        }
+/// The description's bytes; without the compiler's log, where there is no room for it.
+fn encode(description: ModuleDescription, room: u32) -> Vec<u8> {
+    let fits = |bytes: &Vec<u8>| bytes.len() <= room as usize;
+    if let Some(bytes) = codec::encode(&description).ok().filter(fits) {
+        return bytes;
     }
+    let short = ModuleDescription {
+        report: CompileReport { log: String::new(), ..description.report },
+        ..description
+    };
+    codec::encode(&short).unwrap_or_default()
 }

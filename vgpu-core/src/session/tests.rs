@@ -4,6 +4,7 @@ mod bounds;
 mod guest;
 mod launch;
 mod mock;
+mod modules;
 mod mutations;
 mod objects;
 mod order;

@@ -74,7 +74,7 @@ fn a_fault_is_sticky_in_its_context_only(make: &Make) {
     assert_eq!(sticky(rig.context.event_synchronize(event)), error.status);
     assert_eq!(sticky(rig.context.memory_alloc(4).map(drop)), error.status);
     assert_eq!(sticky(rig.context.stream_create(true, 0).map(drop)), error.status);
-    assert_eq!(sticky(rig.context.module_load(WILD_ACCESS.as_bytes()).map(drop)), error.status);
+    assert_eq!(sticky(rig.context.module_load(WILD_ACCESS.as_bytes(), &[]).map(drop)), error.status);
     assert_eq!(rig.ears.told(), [Told::Fault(error.status)], "told once");
 
     other.submit(other.stream(), write_value(word, 5));

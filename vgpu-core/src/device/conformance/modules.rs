@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vgpu_proto::Status;
+use vgpu_proto::jit::{JitKind, JitOption, LinkInput, LinkKind};
 
 use super::rig::{CONST_GLOBAL, Param, Rig, TINY, VECTOR_ADD, copy, find, launch};
 use super::{Make, case_list};
@@ -10,9 +11,11 @@ use crate::device::ModuleKey;
 
 case_list!(
     kernels_are_described,
+    kernels_are_found_by_name,
     variables_have_their_initial_values,
     two_loads_are_two_modules,
     images_that_are_no_ptx_are_named,
+    a_text_links_into_an_image,
     ptx_errors_name_their_line,
     newer_targets_are_refused,
     a_load_that_fails_leaves_nothing,
@@ -35,6 +38,26 @@ fn kernels_are_described(make: &Make) {
     assert!((1..=1_024).contains(&description.threads_per_block_max));
     assert_eq!(description.shared_bytes, 0);
     assert!(description.dynamic_shared_bytes_max >= 48 << 10);
+}
+
+fn kernels_are_found_by_name(make: &Make) {
+    let rig = Rig::new(make);
+    let module = rig.load(CONST_GLOBAL).module;
+    let names = rig.context.module_functions(module).expect("it is there");
+    assert!(names.iter().any(|name| name == "global_variables"), "{names:?}");
+    let found = |name: &str| rig.context.module_function(module, name);
+    for name in &names {
+        let (key, description) = found(name).expect("it is listed");
+        assert_eq!(&description.name, name);
+        assert_eq!(found(name).map(|(again, _)| again), Ok(key), "the same key each time");
+    }
+    for name in ["no_such_kernel", "counter", "", "global_variables\0"] {
+        assert_eq!(found(name).expect_err(name).status, Status::ERROR_NOT_FOUND);
+    }
+    rig.context.module_unload(module);
+    assert_eq!(found("global_variables").expect_err("unloaded").status, Status::ERROR_INVALID_HANDLE);
+    let listed = rig.context.module_functions(module);
+    assert_eq!(listed.expect_err("unloaded").status, Status::ERROR_INVALID_HANDLE);
 }
 
 fn variables_have_their_initial_values(make: &Make) {
@@ -67,12 +90,32 @@ fn two_loads_are_two_modules(make: &Make) {
 
 fn images_that_are_no_ptx_are_named(make: &Make) {
     let rig = Rig::new(make);
-    let status = |image: &[u8]| rig.context.module_load(image).expect_err("not loadable").status;
+    let status = |image: &[u8]| rig.context.module_load(image, &[]).expect_err("not loadable").status;
     assert_eq!(status(b""), Status::ERROR_INVALID_IMAGE);
     assert_eq!(status(b"\0"), Status::ERROR_INVALID_IMAGE);
     // A cubin of no architecture: too short to be one, but a device may say either.
-    let error = rig.context.module_load(b"\x7fELF\x02\x01\x01\x33").expect_err("not loadable");
+    let error = rig.context.module_load(b"\x7fELF\x02\x01\x01\x33", &[]).expect_err("not loadable");
     assert!(matches!(error.status, Status::ERROR_NO_BINARY_FOR_GPU | Status::ERROR_INVALID_IMAGE), "{error}");
+    assert_eq!(rig.context.sticky_error(), None);
+}
+
+fn a_text_links_into_an_image(make: &Make) {
+    let rig = Rig::new(make);
+    let input = |data| LinkInput { kind: LinkKind::Ptx, name: b"tiny.ptx", data };
+    let option = JitOption { kind: JitKind::OptimizationLevel, value: 4 };
+    let linked = rig.context.module_link(&[input(TINY.as_bytes())], &[option]).expect("it links");
+    let module = rig.context.module_load(&linked.image, &[]).expect("what was linked loads").module;
+    let (increment, _) = rig.context.module_function(module, "increment").expect("a kernel");
+    let word = rig.alloc(4);
+    rig.upload_words(word, &[41]);
+    rig.submit(rig.stream(), launch(increment, 1, 1, &[Param::Address(word)]));
+    rig.synchronize();
+    assert_eq!(rig.word(word), 42);
+    let wrong = TINY.replace("add.s32 \t%r2, %r1, 1;", "add.s32 \t%r2, %r1 1;");
+    let error = rig.context.module_link(&[input(wrong.as_bytes())], &[]).expect_err("a syntax error");
+    assert_eq!(error.status, Status::ERROR_INVALID_PTX);
+    let garbage = LinkInput { kind: LinkKind::Cubin, name: b"", data: b"garbage" };
+    rig.context.module_link(&[garbage], &[]).expect_err("no machine code");
     assert_eq!(rig.context.sticky_error(), None);
 }
 
@@ -81,7 +124,7 @@ fn ptx_errors_name_their_line(make: &Make) {
     let wrong = TINY.replace("add.s32 \t%r2, %r1, 1;", "add.s32 \t%r2, %r1 1;");
     let line = 1 + wrong.lines().position(|line| line.contains("%r1 1;")).expect("it was replaced");
     for image in [wrong.clone(), format!("{wrong}\0behind the end")] {
-        let error = rig.context.module_load(image.as_bytes()).expect_err("a syntax error");
+        let error = rig.context.module_load(image.as_bytes(), &[]).expect_err("a syntax error");
         assert_eq!(error.status, Status::ERROR_INVALID_PTX);
         assert!(error.text.contains(&format!("line {line}")), "{error}");
     }
@@ -92,7 +135,7 @@ fn newer_targets_are_refused(make: &Make) {
     let status = |from: &str, to: &str| {
         let image = TINY.replace(from, to);
         assert_ne!(image, TINY);
-        rig.context.module_load(image.as_bytes()).expect_err("it is too new").status
+        rig.context.module_load(image.as_bytes(), &[]).expect_err("it is too new").status
     };
     let newer = status(".target sm_80", ".target sm_999");
     assert!(matches!(newer, Status::ERROR_NO_BINARY_FOR_GPU | Status::ERROR_INVALID_PTX), "{newer}");
@@ -113,9 +156,9 @@ fn a_load_that_fails_leaves_nothing(make: &Make) {
     let too_large = with_variables(&[bytes * 3, bytes * 2]);
     let unknown_opcode = with_variables(&[bytes]).replace("add.s32 ", "frobnicate.s32 ");
     for _ in 0..8 {
-        let error = rig.context.module_load(too_large.as_bytes()).expect_err("more than there is");
+        let error = rig.context.module_load(too_large.as_bytes(), &[]).expect_err("more than there is");
         assert_eq!(error.status, Status::ERROR_OUT_OF_MEMORY);
-        let error = rig.context.module_load(unknown_opcode.as_bytes()).expect_err("no such instruction");
+        let error = rig.context.module_load(unknown_opcode.as_bytes(), &[]).expect_err("no such instruction");
         assert_eq!(error.status, Status::ERROR_INVALID_PTX);
         assert!(error.text.contains("frobnicate"), "{error}");
     }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use vgpu_proto::Status;
+use vgpu_proto::control::FunctionDescription;
 use vgpu_proto::limits::STREAM_PENDING_MAX;
 use vgpu_window::Region;
 
 use super::{DEADLINE, Make};
 use crate::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, LoadedModule, Mark,
-    Place, StreamKey, WaitCondition, Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, Mark, ModuleKey, Place,
+    StreamKey, WaitCondition, Work,
 };
 
 pub(in crate::device) const TINY: &str = include_str!("../../../fixtures/tiny.ptx");
@@ -224,8 +225,15 @@ impl Rig {
         self.download_words(address, 1)[0]
     }
 
-    pub(in crate::device) fn load(&self, ptx: &str) -> LoadedModule {
-        self.context.module_load(ptx.as_bytes()).expect("the module loads")
+    /// Loads a module and describes its kernels.
+    pub(in crate::device) fn load(&self, ptx: &str) -> Described {
+        let loaded = self.context.module_load(ptx.as_bytes(), &[]).expect("the module loads");
+        let names = self.context.module_functions(loaded.module).expect("it is there");
+        assert_eq!(names.len(), loaded.functions as usize);
+        let describe =
+            |name: &String| self.context.module_function(loaded.module, name).expect("it is there");
+        let functions = names.iter().map(describe).collect();
+        Described { module: loaded.module, functions, memory_bytes: loaded.memory_bytes }
     }
 
     /// The kernel of that name, from a module loaded for it.
@@ -256,8 +264,16 @@ pub(in crate::device) fn let_it_block() {
     thread::sleep(Duration::from_millis(5));
 }
 
+/// A loaded module with all its kernels.
+#[derive(Debug)]
+pub(in crate::device) struct Described {
+    pub(in crate::device) module: ModuleKey,
+    pub(in crate::device) functions: Vec<(FunctionKey, FunctionDescription)>,
+    pub(in crate::device) memory_bytes: u64,
+}
+
 /// The kernel of that name.
-pub(in crate::device) fn find(module: &LoadedModule, name: &str) -> FunctionKey {
+pub(in crate::device) fn find(module: &Described, name: &str) -> FunctionKey {
     let found = module.functions.iter().find(|(_, description)| description.name == name);
     found.unwrap_or_else(|| panic!("no kernel {name}: {:?}", module.functions)).0
 }

@@ -7,6 +7,8 @@ use std::thread;
 
 use parking_lot::{Mutex, MutexGuard};
 use vgpu_proto::Status;
+use vgpu_proto::control::FunctionDescription;
+use vgpu_proto::jit::{JitOption, LinkInput};
 use vgpu_proto::limits::STREAM_PENDING_MAX;
 
 use super::device::{Card, Recorded, Room};
@@ -25,8 +27,8 @@ use super::streams::Streams;
 use super::wait;
 use super::watch::{self, Watch};
 use crate::device::{
-    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, ModuleKey, Occupancy, StreamKey,
-    TENSOR_MAP_BYTES, TensorMap, Work,
+    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LinkedImage, LoadedModule, ModuleKey,
+    Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
 };
 
 /// See [`super::CudaDevice`].
@@ -351,19 +353,38 @@ impl Context for CudaContext {
         self.shared.free(address)
     }
 
-    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError> {
+    fn module_load(&self, image: &[u8], options: &[JitOption]) -> Result<LoadedModule, DeviceError> {
         let shared = &self.shared;
         shared.fault.check()?;
-        let code = shared.judge(image::prepare(&shared.handle, image))?;
+        let code = shared.judge(image::prepare(&shared.handle, image, options))?;
         // Before its first kernel can run. It stays set: what a kernel printed may come after its module is gone.
         shared.prints.fetch_or(code.needs.prints, Ordering::AcqRel);
         let (module, functions) = shared.judge(shared.modules.load(&shared.handle, &code))?;
-        let local_bytes = functions.iter().map(|(_, function)| function.local_bytes).max().unwrap_or(0);
-        if let Err(error) = shared.judge(shared.stack.reserve(local_bytes, code.needs.calls)) {
-            drop(shared.modules.remove(module));
-            return Err(error);
-        }
-        Ok(LoadedModule { module, functions, memory_bytes: code.needs.memory_bytes })
+        Ok(LoadedModule { module, functions, memory_bytes: code.needs.memory_bytes, report: code.report })
+    }
+
+    fn module_functions(&self, module: ModuleKey) -> Result<Vec<String>, DeviceError> {
+        self.shared.judge(self.shared.modules.functions(module))
+    }
+
+    fn module_function(
+        &self,
+        module: ModuleKey,
+        name: &str,
+    ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
+        let shared = &self.shared;
+        shared.fault.check()?;
+        shared.judge(shared.modules.function(module, name, &shared.stack))
+    }
+
+    fn module_link(
+        &self,
+        inputs: &[LinkInput<'_>],
+        options: &[JitOption],
+    ) -> Result<LinkedImage, DeviceError> {
+        let shared = &self.shared;
+        shared.fault.check()?;
+        shared.judge(image::link_inputs(&shared.handle, inputs, options))
     }
 
     fn module_unload(&self, module: ModuleKey) {

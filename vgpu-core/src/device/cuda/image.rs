@@ -4,16 +4,20 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use vgpu_proto::Status;
+use vgpu_proto::control::CompileReport;
+use vgpu_proto::jit::{JitOption, LinkInput, LinkKind};
 
-use super::bounds::{Broken, ELF_MAGIC, FATBIN_MAGIC, Needs, check_elf, check_fatbin};
-use super::driver::{Handle, link_ptx};
-use crate::device::DeviceError;
+use super::bounds::{Broken, FATBIN_MAGIC, check_fatbin};
+use super::driver::{Handle, Input, link, link_ptx};
+use super::elf::{ELF_MAGIC, Needs, check_elf};
+use crate::device::{DeviceError, LinkedImage};
 
 /// An image that was checked.
 #[derive(Debug)]
 pub(super) struct Code {
     pub(super) image: Vec<u8>,
     pub(super) needs: Needs,
+    pub(super) report: CompileReport,
 }
 
 /// Kinds of images, by how they begin.
@@ -39,22 +43,59 @@ fn form(image: &[u8]) -> Result<Form, Broken> {
     }
 }
 
+fn invalid(why: Broken) -> DeviceError {
+    DeviceError::new(Status::ERROR_INVALID_IMAGE, format!("the module image cannot be used: {why}"))
+}
+
 /// Checks an image; compiles it if it is PTX. May block.
 ///
 /// # Errors
 /// `INVALID_IMAGE`, or what the compiler answers.
-pub(super) fn prepare(handle: &Arc<Handle>, image: &[u8]) -> Result<Code, DeviceError> {
-    let invalid = |why: Broken| {
-        DeviceError::new(Status::ERROR_INVALID_IMAGE, format!("the module image cannot be used: {why}"))
-    };
-    match form(image).map_err(invalid)? {
-        Form::Cubin => Ok(Code { needs: check_elf(image).map_err(invalid)?, image: image.to_vec() }),
-        Form::Fatbin => Ok(Code { needs: check_fatbin(image).map_err(invalid)?, image: image.to_vec() }),
+pub(super) fn prepare(
+    handle: &Arc<Handle>,
+    image: &[u8],
+    options: &[JitOption],
+) -> Result<Code, DeviceError> {
+    let (image, report) = match form(image).map_err(invalid)? {
         Form::Ptx(text) => {
-            let image = link_ptx(handle, &text)?;
-            Ok(Code { needs: check_elf(&image).map_err(invalid)?, image })
+            let LinkedImage { image, report } = link_ptx(handle, text, options)?;
+            (image, report)
         }
+        Form::Cubin | Form::Fatbin => (image.to_vec(), CompileReport::default()),
+    };
+    let needs = if image.starts_with(&FATBIN_MAGIC) { check_fatbin(&image) } else { check_elf(&image) };
+    Ok(Code { needs: needs.map_err(invalid)?, image, report })
+}
+
+/// Checks the inputs of a link and links them. May block.
+///
+/// # Errors
+/// `INVALID_IMAGE`, or what the compiler answers.
+pub(super) fn link_inputs(
+    handle: &Arc<Handle>,
+    inputs: &[LinkInput<'_>],
+    options: &[JitOption],
+) -> Result<LinkedImage, DeviceError> {
+    let checked: Result<Vec<_>, _> = inputs.iter().map(checked_input).collect();
+    link(handle, &checked.map_err(invalid)?, options)
+}
+
+fn checked_input<'a>(input: &LinkInput<'a>) -> Result<Input<'a>, Broken> {
+    let to_text = |bytes: &[u8]| CString::new(bytes).map_err(|_| "a name has a zero in it");
+    let name = to_text(input.name)?;
+    match input.kind {
+        LinkKind::Ptx => {
+            let text = input.data.split(|byte| *byte == 0).next().unwrap_or_default();
+            return Ok(Input::ptx(name, to_text(text)?));
+        }
+        LinkKind::Cubin => drop(check_elf(input.data)?),
+        LinkKind::Fatbin if input.data.starts_with(&FATBIN_MAGIC) => drop(check_fatbin(input.data)?),
+        LinkKind::Fatbin => return Err("an input is no fatbin"),
+        // The driver gets their length.
+        LinkKind::Object | LinkKind::Library | LinkKind::Nvvm => {}
     }
+    // SAFETY: the headers of a cubin or fatbin were checked above.
+    Ok(unsafe { Input::code(input.kind, name, input.data) })
 }
 
 #[cfg(test)]

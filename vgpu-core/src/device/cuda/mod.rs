@@ -43,6 +43,7 @@ mod context;
 mod counter;
 mod device;
 pub mod driver;
+mod elf;
 mod fault;
 mod function;
 mod image;

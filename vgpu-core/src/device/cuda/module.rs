@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
 
-use super::driver::{Handle, Module};
+use super::driver::{Function, Handle, Module};
 use super::function::Kernel;
 use super::image::Code;
+use super::stack::Stack;
 use crate::device::{DeviceError, FunctionKey, ModuleKey};
 
 /// Modules and kernels by their keys.
@@ -29,7 +30,10 @@ struct Tables {
 #[derive(Debug)]
 pub(super) struct Loaded {
     module: Arc<Module>,
-    kernels: Vec<FunctionKey>,
+    /// Kernels may use call stacks.
+    calls: bool,
+    /// Kernels that were asked for, by name.
+    kernels: HashMap<String, (FunctionKey, FunctionDescription)>,
     /// Addresses of variables that were asked for.
     globals: Vec<u64>,
 }
@@ -48,33 +52,61 @@ pub(super) fn next_key() -> u64 {
 }
 
 impl Modules {
-    /// Loads checked code. May block.
-    pub(super) fn load(
-        &self,
-        handle: &Arc<Handle>,
-        code: &Code,
-    ) -> Result<(ModuleKey, Vec<(FunctionKey, FunctionDescription)>), DeviceError> {
+    /// Loads checked code, and says how many kernels it has. The driver puts a kernel's code on the GPU when it is asked
+    /// for, unless the guest's `CUDA_MODULE_LOADING` says otherwise. May block.
+    pub(super) fn load(&self, handle: &Arc<Handle>, code: &Code) -> Result<(ModuleKey, u32), DeviceError> {
         // SAFETY: `Code` is made only by the check of the image's headers against its length.
         let module = Arc::new(unsafe { Module::load(handle, &code.image) }?);
-        let mut kernels = Vec::new();
-        for function in module.functions()? {
-            let (kernel, description) = Kernel::describe(function)?;
-            kernels.push((FunctionKey(next_key()), Arc::new(kernel), description));
-        }
+        let count = module.function_count()?;
         let key = ModuleKey(next_key());
+        let loaded = Loaded { module, calls: code.needs.calls, kernels: HashMap::new(), globals: Vec::new() };
+        self.tables.lock().modules.insert(key, loaded);
+        Ok((key, count))
+    }
+
+    fn module(&self, key: ModuleKey) -> Result<(Arc<Module>, bool), DeviceError> {
+        let tables = self.tables.lock();
+        let loaded = tables.modules.get(&key).ok_or_else(unknown)?;
+        Ok((Arc::clone(&loaded.module), loaded.calls))
+    }
+
+    /// Names of a module's kernels. May block.
+    pub(super) fn functions(&self, key: ModuleKey) -> Result<Vec<String>, DeviceError> {
+        self.module(key)?.0.functions()?.iter().map(Function::name).collect()
+    }
+
+    /// Finds and describes a kernel, and puts its code and the local memory that it needs on the GPU. May block.
+    pub(super) fn function(
+        &self,
+        key: ModuleKey,
+        name: &str,
+        stack: &Stack,
+    ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
+        if let Some(found) = self.tables.lock().modules.get(&key).and_then(|loaded| loaded.kernels.get(name))
+        {
+            return Ok(found.clone());
+        }
+        let (module, calls) = self.module(key)?;
+        let text = CString::new(name).map_err(|_| not_found("kernel", name))?;
+        let (kernel, description) = Kernel::describe(module.function(&text)?)?;
+        stack.reserve(description.local_bytes, calls)?;
         let mut tables = self.tables.lock();
-        let keys = kernels.iter().map(|(key, _, _)| *key).collect();
-        tables.modules.insert(key, Loaded { module, kernels: keys, globals: Vec::new() });
-        tables.kernels.extend(kernels.iter().map(|(key, kernel, _)| (*key, Arc::clone(kernel))));
-        drop(tables);
-        Ok((key, kernels.into_iter().map(|(key, _, description)| (key, description)).collect()))
+        let Tables { modules, kernels } = &mut *tables;
+        let loaded = modules.get_mut(&key).ok_or_else(unknown)?;
+        // Another thread may have been faster.
+        let found = loaded.kernels.entry(name.to_owned()).or_insert_with(|| {
+            let key = FunctionKey(next_key());
+            kernels.insert(key, Arc::new(kernel));
+            (key, description)
+        });
+        Ok(found.clone())
     }
 
     /// Takes a module out; nobody finds it or its kernels any more.
     pub(super) fn remove(&self, key: ModuleKey) -> Option<Loaded> {
         let mut tables = self.tables.lock();
         let loaded = tables.modules.remove(&key)?;
-        for kernel in &loaded.kernels {
+        for (kernel, _) in loaded.kernels.values() {
             tables.kernels.remove(kernel);
         }
         Some(loaded)
@@ -94,8 +126,7 @@ impl Modules {
 
     /// Address and size of a variable; `true` the first time it is asked for.
     pub(super) fn global(&self, key: ModuleKey, name: &str) -> Result<(u64, u64, bool), DeviceError> {
-        let unknown = || DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such module in this context");
-        let text = CString::new(name).map_err(|_| not_found(name))?;
+        let text = CString::new(name).map_err(|_| not_found("variable", name))?;
         let mut tables = self.tables.lock();
         let loaded = tables.modules.get_mut(&key).ok_or_else(unknown)?;
         let (address, bytes) = loaded.module.global(&text)?;
@@ -107,6 +138,10 @@ impl Modules {
     }
 }
 
-fn not_found(name: &str) -> DeviceError {
-    DeviceError::new(Status::ERROR_NOT_FOUND, format!("no variable {name:?}"))
+fn unknown() -> DeviceError {
+    DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such module in this context")
+}
+
+fn not_found(what: &str, name: &str) -> DeviceError {
+    DeviceError::new(Status::ERROR_NOT_FOUND, format!("no {what} {name:?}"))
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use vgpu_proto::Status;
 
-use super::bounds::check_elf;
 use super::driver::{Dimensions, Handle, LIMIT_STACK, Module, Stream, link_ptx};
+use super::elf::check_elf;
 use super::wait;
 use crate::device::DeviceError;
 
@@ -101,7 +101,7 @@ impl Stack {
         let internal = |text: &str| DeviceError::new(Status::ERROR_UNKNOWN, text);
         let text = CString::new(kernel(local_bytes)).map_err(|_| internal("the text holds no zero"))?;
         let handle = self.stream.handle();
-        let image = link_ptx(handle, &text)?;
+        let image = link_ptx(handle, text, &[])?.image;
         check_elf(&image).map_err(internal)?;
         // SAFETY: the image's headers were checked against its length.
         let module = Arc::new(unsafe { Module::load(handle, &image) }?);

@@ -1,6 +1,7 @@
 //! What needs no GPU: the order of counter writes, checked addresses, checked images.
 
-use super::bounds::{Needs, check_elf, check_fatbin};
+use super::bounds::check_fatbin;
+use super::elf::{Needs, check_elf};
 use super::order::{Kind, Order, Plan};
 use super::space::{Owner, Space};
 use super::{CudaDevice, CudaError};
@@ -125,10 +126,12 @@ fn mappings_of_the_guest_are_one_array_where_they_are_open() {
     assert!(space.map(0x1000, 0x2000));
 }
 
-/// A cubin of one section of code and a symbol table with one symbol.
-fn elf(symbol_kind: u8, symbol_flags: u8) -> Vec<u8> {
-    let (code, symbols, sections) = (64_u64, 128_u64, 176_u64);
-    let mut image = vec![0; 176 + 3 * 64];
+/// A cubin with code, shared memory, and one symbol.
+fn elf(symbol_kind: u8, symbol_flags: u8, name: &str) -> Vec<u8> {
+    let texts = format!("\0.nv.shared.kernel\0{name}\0");
+    let (code, symbols, strings) = (64_u64, 128_u64, 176_u64);
+    let sections = (strings + texts.len() as u64).next_multiple_of(8);
+    let mut image = vec![0; sections as usize + 5 * 64];
     image[..4].copy_from_slice(b"\x7fELF");
     let mut put = |at: u64, bytes: &[u8]| {
         let at = usize::try_from(at).expect("small");
@@ -136,23 +139,32 @@ fn elf(symbol_kind: u8, symbol_flags: u8) -> Vec<u8> {
     };
     put(40, &sections.to_le_bytes());
     put(58, &64_u16.to_le_bytes());
-    put(60, &3_u16.to_le_bytes());
-    put(symbols + 24 + 4, &[symbol_kind, symbol_flags]);
-    for (index, kind, flags, offset, bytes) in [(1, 1_u32, 2_u64, code, 64_u64), (2, 2, 0, symbols, 48)] {
+    put(60, &5_u16.to_le_bytes());
+    put(62, &3_u16.to_le_bytes());
+    put(strings, texts.as_bytes());
+    put(symbols + 24, &[19, 0, 0, 0, symbol_kind, symbol_flags]);
+    for (index, name, kind, flags, offset, bytes) in [
+        (1, 0_u32, 1_u32, 2_u64, code, 64_u64),
+        (2, 0, 2, 0, symbols, 48),
+        (3, 0, 3, 0, strings, texts.len() as u64),
+        // Without bytes in the file.
+        (4, 1, 8, 3, 1 << 40, 48 << 10),
+    ] {
         let header = sections + index * 64;
+        put(header, &name.to_le_bytes());
         put(header + 4, &kind.to_le_bytes());
         put(header + 8, &flags.to_le_bytes());
         put(header + 24, &offset.to_le_bytes());
         put(header + 32, &bytes.to_le_bytes());
+        put(header + 40, &3_u32.to_le_bytes());
     }
     image
 }
 
 #[test]
 fn cubins_are_checked_to_their_end() {
-    assert_eq!(check_elf(&elf(2, 0x10)), Ok(Needs { memory_bytes: 64, calls: false, prints: false }));
-    assert_eq!(check_elf(&elf(2, 0)), Ok(Needs { memory_bytes: 64, calls: true, prints: false }));
-    let whole = elf(2, 0x10);
+    assert_eq!(check_elf(&elf(2, 0x10, "k")), Ok(Needs { memory_bytes: 64, calls: false, prints: false }));
+    let whole = elf(2, 0x10, "k");
     for len in 0..whole.len() {
         assert!(check_elf(&whole[..len]).is_err(), "cut to {len}");
     }
@@ -166,17 +178,40 @@ fn cubins_are_checked_to_their_end() {
     }
 }
 
+/// Names as CUDA 13.0's compiler makes them, of the program's functions and of its own.
+#[test]
+fn functions_of_the_program_need_a_stack_and_the_compilers_own_do_not() {
+    let calls = |name: &str| check_elf(&elf(2, 0, name)).expect("it is sound").calls;
+    for name in ["_Z3fibi", "$kernel$_Z3fibi", "vprintf", "", "my__internal_", "$kernel$my__cuda_sm20"] {
+        assert!(calls(name), "{name}");
+    }
+    for name in [
+        "$__internal_0_$__cuda_sm20_div_rn_f64_full",
+        "__cuda_sm20_div_rn_f64_full",
+        "$kernel$__internal_trig_reduction_slowpathd",
+    ] {
+        assert!(!calls(name), "{name}");
+    }
+}
+
+#[test]
+fn sections_beyond_the_headers_count_are_counted_in_the_first() {
+    let mut image = elf(2, 0x10, "k");
+    let first = usize::from(image[40]) | usize::from(image[41]) << 8;
+    image[60..64].copy_from_slice(&[0, 0, 0xff, 0xff]);
+    assert!(check_elf(&image).is_err(), "no sections at all");
+    image[first + 32] = 5;
+    image[first + 40] = 3;
+    assert_eq!(check_elf(&image), Ok(Needs { memory_bytes: 64, calls: false, prints: false }));
+    image[first + 32..first + 40].fill(0xff);
+    assert!(check_elf(&image).is_err(), "more sections than bytes");
+}
+
 #[test]
 fn a_cubin_that_prints_is_known_by_its_strings() {
-    let with_strings = |strings: &[u8]| {
-        let mut image = elf(2, 0x10);
-        image[64..64 + strings.len()].copy_from_slice(strings);
-        // Section 1 becomes a string table (`SHT_STRTAB`).
-        image[176 + 64 + 4] = 3;
-        check_elf(&image).map(|needs| needs.prints)
-    };
-    assert_eq!(with_strings(b"\0kernel\0vprintf\0"), Ok(true));
-    assert_eq!(with_strings(b"\0kernel\0my_vprintf\0vprintf_too\0"), Ok(false));
+    let prints = |name: &str| check_elf(&elf(2, 0x10, name)).map(|needs| needs.prints);
+    assert_eq!(prints("kernel\0vprintf"), Ok(true));
+    assert_eq!(prints("kernel\0my_vprintf\0vprintf_too"), Ok(false));
 }
 
 #[test]

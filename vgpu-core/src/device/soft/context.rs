@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_proto::Status;
+use vgpu_proto::control::{CompileReport, FunctionDescription};
+use vgpu_proto::jit::{JitOption, LinkInput};
 
 use super::arena::{Arena, Owner};
 use super::attribute;
@@ -21,8 +23,8 @@ use super::queue::{Queues, Target};
 use super::stream::{Command, StreamKind};
 use super::transfer::{self, Transfer};
 use crate::device::{
-    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, LoadedModule, ModuleKey,
-    Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
+    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, LinkedImage, LoadedModule,
+    ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
 };
 
 /// Priorities of streams, most urgent first, as an A100 has them (`cuCtxGetStreamPriorityRange`).
@@ -295,7 +297,8 @@ impl Context for SoftContext {
         Ok(())
     }
 
-    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError> {
+    /// The options tune a compiler, and change nothing that a program computes.
+    fn module_load(&self, image: &[u8], _options: &[JitOption]) -> Result<LoadedModule, DeviceError> {
         self.card.executor().queues().check_context(self.owner)?;
         let loaded = load::load(&self.card, self.owner, image)?;
         let mut queues = self.card.executor().queues();
@@ -305,8 +308,9 @@ impl Context for SoftContext {
         drop(queues);
         let description = LoadedModule {
             module: key,
-            functions: functions.iter().map(|(key, function)| (*key, function.describe())).collect(),
+            functions: u32::try_from(functions.len()).unwrap_or(u32::MAX),
             memory_bytes: loaded.memory_bytes,
+            report: CompileReport::default(),
         };
         let module = Module {
             program: loaded.program,
@@ -316,6 +320,32 @@ impl Context for SoftContext {
         };
         self.modules.lock().add(key, module, functions);
         Ok(description)
+    }
+
+    fn module_functions(&self, module: ModuleKey) -> Result<Vec<String>, DeviceError> {
+        let modules = self.modules.lock();
+        Ok(modules.functions(module)?.map(|(_, function)| function.name().to_owned()).collect())
+    }
+
+    fn module_function(
+        &self,
+        module: ModuleKey,
+        name: &str,
+    ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
+        let modules = self.modules.lock();
+        let found = modules.functions(module)?.find(|(_, function)| function.name() == name);
+        let (key, function) = found.ok_or_else(|| {
+            DeviceError::new(Status::ERROR_NOT_FOUND, format!("no kernel {name:?} in the module"))
+        })?;
+        Ok((key, function.describe()))
+    }
+
+    fn module_link(
+        &self,
+        inputs: &[LinkInput<'_>],
+        _options: &[JitOption],
+    ) -> Result<LinkedImage, DeviceError> {
+        load::link(inputs)
     }
 
     fn module_unload(&self, module: ModuleKey) {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use vgpu_proto::Status;
+use vgpu_proto::control::CompileReport;
+use vgpu_proto::jit::{LinkInput, LinkKind};
 
 use super::arena::{ALIGN_BYTES, Owner};
 use super::card::Card;
@@ -10,7 +12,7 @@ use super::exec::{Kernel, LoadError, Program};
 use super::function::Function;
 use super::image;
 use super::ptx::{self, PtxError};
-use crate::device::DeviceError;
+use crate::device::{DeviceError, LinkedImage};
 
 /// A module that has no names yet.
 #[derive(Debug)]
@@ -76,6 +78,24 @@ pub(super) fn load(card: &Card, owner: Owner, image: &[u8]) -> Result<Loaded, De
             Err(error)
         }
     }
+}
+
+/// Links inputs. A single PTX text is its own result, checked as a load would check it.
+///
+/// # Errors
+/// `INVALID_PTX`; `NOT_SUPPORTED` for anything else, because nothing here links.
+pub(super) fn link(inputs: &[LinkInput<'_>]) -> Result<LinkedImage, DeviceError> {
+    let [LinkInput { kind: LinkKind::Ptx, data, .. }] = inputs else {
+        return Err(DeviceError::new(
+            Status::ERROR_NOT_SUPPORTED,
+            "the software GPU links one PTX input: link the program when it is built, or run it on a card",
+        ));
+    };
+    let text = image::ptx_text(data)?;
+    ptx::parse(text).map_err(|error| ptx_error(&error))?;
+    let mut image = text.as_bytes().to_vec();
+    image.push(0);
+    Ok(LinkedImage { image, report: CompileReport::default() })
 }
 
 fn load_error(error: &LoadError) -> DeviceError {

@@ -17,6 +17,7 @@ pub(super) struct Module {
     pub(super) allocation: Option<u64>,
     /// Bytes that its code counts for.
     pub(super) code_bytes: u64,
+    /// Its kernels, in the order of the text.
     pub(super) functions: Vec<FunctionKey>,
 }
 
@@ -68,12 +69,23 @@ impl Modules {
             .ok_or_else(|| DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such function in this context"))
     }
 
+    fn module(&self, key: ModuleKey) -> Result<&Module, DeviceError> {
+        let unknown = || DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such module in this context");
+        self.modules.get(&key).ok_or_else(unknown)
+    }
+
+    /// The kernels of a module.
+    pub(super) fn functions(
+        &self,
+        key: ModuleKey,
+    ) -> Result<impl Iterator<Item = (FunctionKey, &Arc<Function>)>, DeviceError> {
+        let keys = self.module(key)?.functions.iter();
+        Ok(keys.filter_map(|key| Some((*key, self.functions.get(key)?))))
+    }
+
     /// Address and size of a variable.
     pub(super) fn global(&self, key: ModuleKey, name: &str) -> Result<(u64, u64), DeviceError> {
-        let module = self.modules.get(&key).ok_or_else(|| {
-            DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such module in this context")
-        })?;
-        module.program.global(name).ok_or_else(|| {
+        self.module(key)?.program.global(name).ok_or_else(|| {
             DeviceError::new(Status::ERROR_NOT_FOUND, format!("no variable {name} in the module"))
         })
     }

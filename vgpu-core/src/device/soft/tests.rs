@@ -137,7 +137,7 @@ fn code_counts_as_memory_while_it_is_loaded() {
         rig.context.module_unload(loaded.module);
         let opcode = good.replace("add.s32 ", "frobnicate.s32 ");
         for image in [&bad, &opcode] {
-            let error = rig.context.module_load(image.as_bytes()).expect_err("it is wrong");
+            let error = rig.context.module_load(image.as_bytes(), &[]).expect_err("it is wrong");
             assert_eq!(error.status, Status::ERROR_INVALID_PTX);
         }
     }

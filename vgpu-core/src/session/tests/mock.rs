@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_proto::Status;
-use vgpu_proto::control::{FunctionDescription, ParamDescription};
+use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
 use vgpu_proto::handshake::DeviceDescription;
+use vgpu_proto::jit::{JitOption, LinkInput};
 use vgpu_window::{Region, Reservation};
 
 use crate::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LoadedModule, Mark, MemoryAccess,
-    MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory, Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LinkedImage, LoadedModule, Mark,
+    MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory,
+    Work,
 };
 use crate::session::{CreditKind, CreditSource, SessionSink};
 
@@ -258,7 +260,7 @@ impl Context for MockContext {
         Ok(())
     }
 
-    fn module_load(&self, image: &[u8]) -> Result<LoadedModule, DeviceError> {
+    fn module_load(&self, image: &[u8], _options: &[JitOption]) -> Result<LoadedModule, DeviceError> {
         if image.starts_with(b"bad") {
             return Err(DeviceError::new(Status::ERROR_INVALID_PTX, "line 1: bad"));
         }
@@ -267,11 +269,42 @@ impl Context for MockContext {
         // Long enough that loads which may overlap do.
         std::thread::sleep(std::time::Duration::from_millis(1));
         self.0.loads.fetch_sub(1, Ordering::Relaxed);
-        let size_bytes = if image.starts_with(b"large") { 32_000 } else { 8 };
+        // The lowest bit says whether the kernel has large parameters.
+        let large = u64::from(image.starts_with(b"large"));
+        let module = ModuleKey(self.next() << 1 | large);
+        let report = CompileReport::default();
+        Ok(LoadedModule { module, functions: 1, memory_bytes: 1 << 10, report })
+    }
+
+    fn module_functions(&self, _module: ModuleKey) -> Result<Vec<String>, DeviceError> {
+        Ok((0..1_000).map(|number| format!("kernel_{number:0>100}")).collect())
+    }
+
+    fn module_function(
+        &self,
+        module: ModuleKey,
+        name: &str,
+    ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
+        if name != "kernel" {
+            return Err(DeviceError::new(Status::ERROR_NOT_FOUND, "no such kernel"));
+        }
+        let size_bytes = if module.0 & 1 != 0 { 32_000 } else { 8 };
         let params = vec![ParamDescription { offset_bytes: 0, size_bytes }];
         let function = FunctionDescription { name: "kernel".into(), params, ..Default::default() };
-        let functions = vec![(FunctionKey(self.next()), function)];
-        Ok(LoadedModule { module: ModuleKey(self.next()), functions, memory_bytes: 1 << 10 })
+        Ok((FunctionKey(self.next()), function))
+    }
+
+    fn module_link(
+        &self,
+        inputs: &[LinkInput<'_>],
+        options: &[JitOption],
+    ) -> Result<LinkedImage, DeviceError> {
+        if inputs.iter().any(|input| input.data.starts_with(b"bad")) {
+            return Err(DeviceError::new(Status::ERROR_INVALID_PTX, "line 1: bad"));
+        }
+        let image: Vec<u8> = inputs.iter().flat_map(|input| input.data).copied().collect();
+        let report = CompileReport { log: format!("{} options", options.len()), ..Default::default() };
+        Ok(LinkedImage { image, report })
     }
 
     fn module_unload(&self, _module: ModuleKey) {}

@@ -50,6 +50,7 @@ pub const FUNCTIONS: &[&str] = &[
     "cuMemsetD32Async",
     "cuMemsetD8Async",
     "cuModuleEnumerateFunctions",
+    "cuModuleGetFunction",
     "cuModuleGetFunctionCount",
     "cuModuleGetGlobal_v2",
     "cuModuleLoadDataEx",

@@ -31,7 +31,7 @@ pub(super) use self::handle::Handle;
 pub(super) use self::launch::Dimensions;
 pub(super) use self::launch_attribute::DriverAttribute;
 pub(super) use self::limit::LIMIT_STACK;
-pub(super) use self::link::link_ptx;
+pub(super) use self::link::{Input, link, link_ptx};
 pub use self::load::Driver;
 pub(super) use self::mapping::{AddressRange, Physical, set_access, unmap};
 pub(super) use self::memory::{Registration, copy, fill};

@@ -48,13 +48,29 @@ impl Module {
         Ok(Self { raw, handle: Arc::clone(handle) })
     }
 
-    /// Its kernels.
-    pub(in crate::device::cuda) fn functions(self: &Arc<Self>) -> Result<Vec<Function>, DeviceError> {
+    /// How many kernels it has.
+    pub(in crate::device::cuda) fn function_count(&self) -> Result<u32, DeviceError> {
         self.handle.bind()?;
         let mut count = 0;
         // SAFETY: `count` is a place for a number; the module lives as long as `self`.
         let result = unsafe { sys::cuModuleGetFunctionCount(&raw mut count, self.raw) };
         check(result, "cuModuleGetFunctionCount")?;
+        Ok(count)
+    }
+
+    /// A kernel by its name.
+    pub(in crate::device::cuda) fn function(self: &Arc<Self>, name: &CStr) -> Result<Function, DeviceError> {
+        self.handle.bind()?;
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is a place for a handle; name and module live through the call.
+        let result = unsafe { sys::cuModuleGetFunction(&raw mut raw, self.raw, name.as_ptr()) };
+        check(result, "cuModuleGetFunction")?;
+        Ok(Function::new(raw, self))
+    }
+
+    /// Its kernels. Does not put their code on the device.
+    pub(in crate::device::cuda) fn functions(self: &Arc<Self>) -> Result<Vec<Function>, DeviceError> {
+        let count = self.function_count()?;
         let mut functions = vec![ptr::null_mut(); count as usize];
         // SAFETY: there is a place for each of `count` handles; the module lives as long as `self`.
         let result = unsafe { sys::cuModuleEnumerateFunctions(functions.as_mut_ptr(), count, self.raw) };

@@ -1,0 +1,170 @@
+//! Checks of cubins against their own headers, and what their code needs. The driver gets no length: it reads as far as
+//! the headers say.
+
+use super::bounds::{Broken, CUT, check_range, field, u16_at, u32_at, u64_at};
+
+/// How an ELF file begins.
+pub(super) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+
+// ELF-64, System V ABI, chapters 4 and 5.
+const SECTION_BYTES: u64 = 64;
+const PROGRAM_BYTES: u64 = 56;
+const SYMBOL_BYTES: u64 = 24;
+const SECTION_SYMBOLS: u32 = 2;
+const SECTION_STRINGS: u32 = 3;
+const SECTION_NO_BITS: u32 = 8;
+const SECTION_ALLOCATED: u64 = 2;
+const SYMBOL_FUNCTION: u8 = 2;
+/// A section number that says to look into the first section.
+const NUMBER_ELSEWHERE: u64 = 0xffff;
+/// NVIDIA's `STO_CUDA_ENTRY`: the function is a kernel.
+const SYMBOL_IS_ENTRY: u8 = 0x10;
+/// What `printf` in a kernel calls, as string tables hold it (CUDA C++ Programming Guide, "Formatted Output").
+const PRINTS: &[u8] = b"\0vprintf\0";
+/// How functions of the compiler itself are called, behind the last `$`: for divisions, roots, trigonometry. They do not
+/// recurse, and no pointer leads to them, so the driver knows what they take of the stack.
+const OWN_FUNCTIONS: [&[u8]; 2] = [b"__cuda_sm", b"__internal_"];
+
+/// What machine code needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// Device memory for code and variables, in bytes.
+    pub(super) memory_bytes: u64,
+    /// It has functions of the program that kernels call, so that call stacks may be used.
+    pub(super) calls: bool,
+    /// Its kernels may print: it refers to the driver's `vprintf`.
+    pub(super) prints: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Section {
+    name: u32,
+    kind: u32,
+    flags: u64,
+    offset: u64,
+    bytes: u64,
+    link: u32,
+}
+
+impl Section {
+    fn read(image: &[u8], at: u64) -> Result<Self, Broken> {
+        Ok(Self {
+            name: u32_at(image, at)?,
+            kind: u32_at(image, at + 4)?,
+            flags: u64_at(image, at + 8)?,
+            offset: u64_at(image, at + 24)?,
+            bytes: u64_at(image, at + 32)?,
+            link: u32_at(image, at + 40)?,
+        })
+    }
+}
+
+/// A cubin whose headers point into it.
+struct Elf<'a> {
+    image: &'a [u8],
+    sections: Vec<Section>,
+    /// The section that holds the sections' names.
+    names: Option<Section>,
+}
+
+/// Checks a cubin.
+pub(super) fn check_elf(image: &[u8]) -> Result<Needs, Broken> {
+    let elf = Elf::check(image)?;
+    Ok(Needs { memory_bytes: elf.memory_bytes(), calls: elf.has_callees()?, prints: elf.prints() })
+}
+
+impl<'a> Elf<'a> {
+    fn check(image: &'a [u8]) -> Result<Self, Broken> {
+        let (programs, program_count) = (u64_at(image, 32)?, u16_at(image, 56)?);
+        let (table, mut count) = (u64_at(image, 40)?, u16_at(image, 60)?);
+        let mut names = u16_at(image, 62)?;
+        if table == 0 || u16_at(image, 58)? != SECTION_BYTES {
+            return Err("it has no section headers");
+        }
+        if program_count != 0 && u16_at(image, 54)? != PROGRAM_BYTES {
+            return Err("its program headers have another size");
+        }
+        check_range(image, table, SECTION_BYTES)?;
+        // Numbers that do not fit the header stand in the first section.
+        let first = Section::read(image, table)?;
+        if count == 0 {
+            count = first.bytes;
+        }
+        if names == NUMBER_ELSEWHERE {
+            names = first.link.into();
+        }
+        if count == 0 {
+            return Err("it has no sections");
+        }
+        check_range(image, table, count.checked_mul(SECTION_BYTES).ok_or(CUT)?)?;
+        check_range(image, programs, program_count * PROGRAM_BYTES)?;
+        let mut sections = Vec::new();
+        for index in 0..count {
+            let section = Section::read(image, table + index * SECTION_BYTES)?;
+            // The first one describes the table, not a part of the file.
+            if index != 0 && section.kind != SECTION_NO_BITS {
+                check_range(image, section.offset, section.bytes)?;
+            }
+            sections.push(section);
+        }
+        for index in 0..program_count {
+            let header = programs + index * PROGRAM_BYTES;
+            check_range(image, u64_at(image, header + 8)?, u64_at(image, header + 32)?)?;
+        }
+        let names = usize::try_from(names).ok().and_then(|names| sections.get(names)).copied();
+        Ok(Self { image, sections, names })
+    }
+
+    fn contents(&self, section: &Section) -> &'a [u8] {
+        let range = || {
+            let start = usize::try_from(section.offset).ok()?;
+            self.image.get(start..start.checked_add(usize::try_from(section.bytes).ok()?)?)
+        };
+        range().unwrap_or_default()
+    }
+
+    fn name(&self, section: &Section) -> &'a [u8] {
+        let names = self.names.as_ref().map(|names| self.contents(names)).unwrap_or_default();
+        text_at(names, section.name)
+    }
+
+    /// Code, constants and variables. Shared memory is a block's, and takes none of the device's.
+    fn memory_bytes(&self) -> u64 {
+        let placed = self.sections.iter().filter(|section| section.flags & SECTION_ALLOCATED != 0);
+        let in_memory = placed.filter(|section| !self.name(section).starts_with(b".nv.shared"));
+        in_memory.fold(0, |sum: u64, section| sum.saturating_add(section.bytes))
+    }
+
+    /// Whether kernels call functions of the program or of the driver (`printf`, `assert`). They may recurse, which only
+    /// the stack's limit bounds.
+    fn has_callees(&self) -> Result<bool, Broken> {
+        for section in self.sections.iter().filter(|section| section.kind == SECTION_SYMBOLS) {
+            let names = self.sections.get(section.link as usize).map(|names| self.contents(names));
+            for index in 0..section.bytes / SYMBOL_BYTES {
+                let symbol = section.offset + index * SYMBOL_BYTES;
+                let [kind, flags] = field(self.image, symbol + 4)?;
+                if kind & 0xf == SYMBOL_FUNCTION && flags & SYMBOL_IS_ENTRY == 0 {
+                    let name = text_at(names.unwrap_or_default(), u32_at(self.image, symbol)?);
+                    let name = name.rsplit(|byte| *byte == b'$').next().unwrap_or_default();
+                    if !OWN_FUNCTIONS.iter().any(|own| name.starts_with(own)) {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a string table names what printing kernels call.
+    fn prints(&self) -> bool {
+        let tables = self.sections.iter().filter(|section| section.kind == SECTION_STRINGS);
+        let texts = tables.map(|section| self.contents(section));
+        texts.into_iter().any(|texts| texts.windows(PRINTS.len()).any(|name| name == PRINTS))
+    }
+}
+
+/// The text at an offset of a table of texts, without its zero.
+fn text_at(texts: &[u8], offset: u32) -> &[u8] {
+    let rest = texts.get(offset as usize..).unwrap_or_default();
+    rest.split(|byte| *byte == 0).next().unwrap_or_default()
+}
