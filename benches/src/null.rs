@@ -45,16 +45,16 @@ impl Device for NullDevice {
         &self.description
     }
 
-    fn arena_set(&self, _arena: &Arc<Reservation>) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
     fn context_create(
         &self,
         _flags: u32,
         _events: Arc<dyn DeviceEvents>,
     ) -> Result<Arc<dyn Context>, DeviceError> {
         Ok(Arc::new(NullContext { next: AtomicU64::new(1) }))
+    }
+
+    fn arena_set(&self, _arena: &Arc<Reservation>) -> Result<(), DeviceError> {
+        Ok(())
     }
 
     fn host_region_add(&self, _address: u64, _region: &Arc<Region>) -> Result<(), DeviceError> {
@@ -76,7 +76,7 @@ impl VirtualMemory for NullDevice {
     }
 
     fn memory_create(&self, _bytes: u64) -> Result<MemoryKey, DeviceError> {
-        Ok(MemoryKey(0))
+        Ok(MemoryKey(1))
     }
 
     fn memory_release(&self, _memory: MemoryKey) {}
@@ -89,12 +89,7 @@ impl VirtualMemory for NullDevice {
         Ok(())
     }
 
-    fn memory_set_access(
-        &self,
-        _address: u64,
-        _bytes: u64,
-        _access: MemoryAccess,
-    ) -> Result<(), DeviceError> {
+    fn memory_set_access(&self, _address: u64, _bytes: u64, _: MemoryAccess) -> Result<(), DeviceError> {
         Ok(())
     }
 }

@@ -35,6 +35,14 @@ fn what_would_crash_a_driver_is_an_error() {
 }
 
 #[test]
+fn memory_is_mapped_as_programs_do_it() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("vmm.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
+}
+
+#[test]
 fn kernels_are_asked_about_and_launched_as_libraries_do() {
     let (host, folder) = (Host::with_alice(), Folder::new());
     let program = compile_c("launch.c", &folder);

@@ -48,8 +48,8 @@ const OWN: &[(u32, i32)] = &[
     (104, 0),
     (105, 0),
     (128, 0),
-    // GENERIC_COMPRESSION_SUPPORTED, SPARSE_CUDA_ARRAY_SUPPORTED, DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED: they are asked
-    // for through cuMemCreate and arrays, which are not there.
+    // GENERIC_COMPRESSION_SUPPORTED, SPARSE_CUDA_ARRAY_SUPPORTED, DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED: cuMemCreate
+    // compresses nothing, and arrays are not there.
     (107, 0),
     (112, 0),
     (121, 0),

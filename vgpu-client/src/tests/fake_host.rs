@@ -299,6 +299,8 @@ pub(super) struct Reader {
     pub(super) machine: Arc<Machine>,
     pub(super) memory: BTreeMap<u64, Vec<u8>>,
     pub(super) next_address: u64,
+    /// Pieces of memory that were taken so far.
+    pub(super) memories: u64,
     pub(super) functions: HashMap<u64, String>,
     pub(super) live: HashSet<(&'static str, u32)>,
     /// Legacy stream of each context, by slots.
@@ -313,6 +315,7 @@ impl Reader {
             machine,
             memory: BTreeMap::new(),
             next_address: arena,
+            memories: 0,
             functions: HashMap::new(),
             live: HashSet::new(),
             legacy: HashMap::new(),

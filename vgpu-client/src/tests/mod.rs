@@ -4,6 +4,7 @@ mod errors;
 mod fake_host;
 mod handshake;
 mod launch;
+mod mapping;
 mod misuse;
 mod order;
 mod requests;

@@ -109,6 +109,23 @@ pub(super) fn answer(host: &mut Reader, stream: u64, request: &Request, payload:
             host.next_address += 1;
             value(u64::from(body.block[0].get()) + (host.next_address << 32))
         }
+        other => answer_mapping(host, other),
+    }
+}
+
+/// Answers an operation about virtual memory.
+fn answer_mapping(host: &mut Reader, request: &Request) -> Answer {
+    match request {
+        Request::AddressReserve(_)
+        | Request::AddressFree(_)
+        | Request::MemoryRelease(_)
+        | Request::MemoryMap(_)
+        | Request::MemoryUnmap(_)
+        | Request::MemorySetAccess(_) => DONE,
+        Request::MemoryCreate(_) => {
+            host.memories += 1;
+            value(host.memories)
+        }
         other => panic!("{other:?} is stream-ordered or never travels"),
     }
 }

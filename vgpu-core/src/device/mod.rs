@@ -48,10 +48,11 @@ pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
     ) -> Result<Arc<dyn Context>, DeviceError>;
 
     /// Says where device memory is to lie: in the first [`ARENA_HOST_BYTES`](vgpu_proto::limits::ARENA_HOST_BYTES) of
-    /// the session's arena, which this process holds. Called once, before memory is allocated. Never blocks.
+    /// the session's arena, which this process holds. Called before memory is allocated; again, with the same arena, it does nothing. May block.
     ///
     /// # Errors
-    /// `INVALID_VALUE` when memory lies elsewhere already.
+    /// `INVALID_VALUE` when memory lies elsewhere already, `OUT_OF_MEMORY` when it cannot lie there; another arena may be
+    /// tried then.
     fn arena_set(&self, arena: &Arc<Reservation>) -> Result<(), DeviceError>;
 
     /// Makes a region of pinned host memory reachable by kernels and copies of every context, at `address`, which is

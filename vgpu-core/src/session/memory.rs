@@ -197,3 +197,43 @@ fn free(session: &Arc<Session>, device: &dyn Context, context: u32, address: u64
     session.ledger.give(CreditKind::Device, left);
     freed.map_err(|error| error.status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: u64 = 2 << 20;
+
+    #[test]
+    fn what_is_charged_follows_what_the_device_takes() {
+        let mut allocations = Allocations::default();
+        // The first small allocation brings a chunk, the next ones lie in it.
+        assert_eq!(allocations.settle(0, CHUNK, CHUNK), 0);
+        assert_eq!(allocations.settle(0, CHUNK, CHUNK), CHUNK);
+        assert_eq!(allocations.settle(0, 3 * CHUNK, 2 * CHUNK), 0);
+        // A free that empties one, and one that does not.
+        assert_eq!(allocations.settle(0, 2 * CHUNK, 0), CHUNK);
+        assert_eq!(allocations.settle(0, 2 * CHUNK, 0), 0);
+        assert_eq!(allocations.settle(1, CHUNK, CHUNK), 0, "each context by itself");
+        assert_eq!((allocations.remove_context(0), allocations.remove_context(0)), (2 * CHUNK, 0));
+        assert_eq!(allocations.remove_context(1), CHUNK);
+    }
+
+    /// Two threads allocate a chunk each, both before either settles; a third frees one meanwhile. In whatever order
+    /// they settle, what was paid less what is left is what is taken.
+    #[test]
+    fn threads_settle_in_any_order() {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut allocations = Allocations::default();
+            let mut paid = 3 * CHUNK;
+            assert_eq!(allocations.settle(0, 3 * CHUNK, 3 * CHUNK), 0);
+            paid += 2 * CHUNK;
+            let taken = 4 * CHUNK;
+            for thread in order {
+                paid -= allocations.settle(0, taken, if thread < 2 { CHUNK } else { 0 });
+            }
+            assert_eq!(paid, taken, "{order:?}");
+            assert_eq!(allocations.remove_context(0), taken);
+        }
+    }
+}

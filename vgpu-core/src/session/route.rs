@@ -64,13 +64,13 @@ impl Core {
             Request::ModuleLink(body) => self.module_link(body, payload, reply()?, jobs),
             Request::FuncSetAttribute(body) => self.func_set_attribute(body, reply()?),
             Request::LaunchKernel(body) => self.enqueue(header, |core, ctx| core.launch(ctx, body, payload)),
-            Request::AddressReserve(body) => Ok(self.address_reserve(body, reply()?, jobs)),
-            Request::AddressFree(body) => Ok(self.address_free(body, reply()?, jobs)),
-            Request::MemoryCreate(body) => Ok(self.memory_create(body, reply()?, jobs)),
-            Request::MemoryRelease(body) => Ok(self.memory_release(body, reply()?, jobs)),
-            Request::MemoryMap(body) => Ok(self.memory_map(body, reply()?, jobs)),
-            Request::MemoryUnmap(body) => Ok(self.memory_unmap(body, reply()?, jobs)),
-            Request::MemorySetAccess(body) => self.memory_set_access(body, reply()?, jobs),
+            Request::AddressReserve(_)
+            | Request::AddressFree(_)
+            | Request::MemoryCreate(_)
+            | Request::MemoryRelease(_)
+            | Request::MemoryMap(_)
+            | Request::MemoryUnmap(_)
+            | Request::MemorySetAccess(_) => self.vmm(request, reply()?, jobs),
             Request::Occupancy(body) => self.occupancy(body, payload, reply()?),
             Request::TensorMapEncode(body) => self.tensor_map_encode(body, reply()?),
             Request::TensorMapReplaceAddress(body) => self.tensor_map_replace(body, payload, reply()?),

@@ -9,6 +9,7 @@ mod mutations;
 mod objects;
 mod order;
 mod violations;
+mod vmm;
 
 use std::sync::Arc;
 

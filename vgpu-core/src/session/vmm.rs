@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use vgpu_proto::Status;
-use vgpu_proto::frame::ReplyTo;
+use vgpu_proto::frame::{ReplyTo, Request};
 use vgpu_proto::limits::{
     ADDRESS_RANGES_MAX, ARENA_HOST_BYTES, ARENA_RANGE_BYTES, MEMORIES_MAX, MEMORY_UNIT_BYTES,
 };
-use vgpu_proto::{Violation, body};
+use vgpu_proto::{Status, Violation};
 
 use super::CreditKind;
 use super::dispatcher::Core;
@@ -58,51 +57,48 @@ enum Ask {
 }
 
 impl Core {
-    pub(super) fn address_reserve(&self, body: &body::AddressReserve, reply: ReplyTo, jobs: &mut Vec<Job>) {
-        self.vmm(Ask::Reserve { address: body.address.get(), bytes: body.bytes.get() }, reply, jobs);
-    }
-
-    pub(super) fn address_free(&self, body: &body::AddressFree, reply: ReplyTo, jobs: &mut Vec<Job>) {
-        self.vmm(Ask::Free { address: body.address.get(), bytes: body.bytes.get() }, reply, jobs);
-    }
-
-    pub(super) fn memory_create(&self, body: &body::MemoryCreate, reply: ReplyTo, jobs: &mut Vec<Job>) {
-        self.vmm(Ask::Create { bytes: body.bytes.get() }, reply, jobs);
-    }
-
-    pub(super) fn memory_release(&self, body: &body::MemoryRelease, reply: ReplyTo, jobs: &mut Vec<Job>) {
-        self.vmm(Ask::Release { memory: body.memory.get() }, reply, jobs);
-    }
-
-    pub(super) fn memory_map(&self, body: &body::MemoryMap, reply: ReplyTo, jobs: &mut Vec<Job>) {
-        let (address, bytes, memory) = (body.address.get(), body.bytes.get(), body.memory.get());
-        self.vmm(Ask::Map { address, bytes, memory }, reply, jobs);
-    }
-
-    pub(super) fn memory_unmap(&self, body: &body::MemoryUnmap, reply: ReplyTo, jobs: &mut Vec<Job>) {
-        self.vmm(Ask::Unmap { address: body.address.get(), bytes: body.bytes.get() }, reply, jobs);
-    }
-
-    pub(super) fn memory_set_access(
+    /// Hands a call about virtual memory to a thread that may block.
+    pub(super) fn vmm(
         &self,
-        body: &body::MemorySetAccess,
+        request: &Request,
         reply: ReplyTo,
         jobs: &mut Vec<Job>,
     ) -> Result<(), Violation> {
-        if body.reserved.get() != 0 {
-            return Err(Violation::ReservedBits);
-        }
-        let (address, bytes) = (body.address.get(), body.bytes.get());
-        let access = MemoryAccess::from_number(body.access.get());
-        self.vmm(Ask::SetAccess { address, bytes, access }, reply, jobs);
-        Ok(())
-    }
-
-    fn vmm(&self, ask: Ask, reply: ReplyTo, jobs: &mut Vec<Job>) {
+        let ask = Ask::new(request)?;
         jobs.push(Job::answering(&self.session, reply, move |session| {
             // Only jobs take this lock, so the dispatcher never waits for what the driver does under it.
             session.vmm.lock().answer(ask, session)
         }));
+        Ok(())
+    }
+}
+
+impl Ask {
+    fn new(request: &Request) -> Result<Self, Violation> {
+        Ok(match request {
+            Request::AddressReserve(body) => {
+                Self::Reserve { address: body.address.get(), bytes: body.bytes.get() }
+            }
+            Request::AddressFree(body) => Self::Free { address: body.address.get(), bytes: body.bytes.get() },
+            Request::MemoryCreate(body) => Self::Create { bytes: body.bytes.get() },
+            Request::MemoryRelease(body) => Self::Release { memory: body.memory.get() },
+            Request::MemoryMap(body) => {
+                Self::Map { address: body.address.get(), bytes: body.bytes.get(), memory: body.memory.get() }
+            }
+            Request::MemoryUnmap(body) => {
+                Self::Unmap { address: body.address.get(), bytes: body.bytes.get() }
+            }
+            Request::MemorySetAccess(body) if body.reserved.get() != 0 => {
+                return Err(Violation::ReservedBits);
+            }
+            Request::MemorySetAccess(body) => Self::SetAccess {
+                address: body.address.get(),
+                bytes: body.bytes.get(),
+                access: MemoryAccess::from_number(body.access.get()),
+            },
+            // The route sends nothing else here.
+            _ => return Err(Violation::UnknownOperation),
+        })
     }
 }
 

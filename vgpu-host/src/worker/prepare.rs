@@ -18,7 +18,7 @@ const PLANS_HELD: usize = vgpu_proto::limits::PLANS_MAX;
 #[derive(Debug)]
 pub(super) struct Ranges {
     pub heap: Reservation,
-    pub arena: Reservation,
+    pub arena: Arc<Reservation>,
 }
 
 /// What was made ready.
@@ -54,8 +54,8 @@ impl Prepared {
         Ok(Self { heaps, device })
     }
 
-    /// The first of the guest's plans whose ranges are held or free here, with its place in the list; every other range
-    /// that was held is free after it.
+    /// The first of the guest's plans whose ranges are held or free here, and taken by the device that is ready, with its
+    /// place in the list; every other range that was held is free after it.
     pub(super) fn choose(&mut self, plans: &[AddressPlan]) -> Option<(u8, Ranges)> {
         let mut heaps = std::mem::take(&mut self.heaps);
         (0..).zip(plans).find_map(|(index, plan)| {
@@ -64,7 +64,13 @@ impl Prepared {
                 Some(at) => heaps.swap_remove(at).1,
                 None => hold_heap(*plan)?,
             };
-            let arena = Reservation::new_at(plan.arena_base, ARENA_RANGE_BYTES).ok()?;
+            let arena = Arc::new(Reservation::new_at(plan.arena_base, ARENA_RANGE_BYTES).ok()?);
+            if let Some(device) = &self.device {
+                device
+                    .arena_set(&arena)
+                    .inspect_err(|error| tracing::info!(%error, "a plan is passed over"))
+                    .ok()?;
+            }
             Some((index, Ranges { heap, arena }))
         })
     }

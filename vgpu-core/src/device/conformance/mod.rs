@@ -18,6 +18,7 @@ mod faults;
 mod kernels;
 mod launch;
 mod legacy;
+mod mapping;
 mod memory;
 mod model;
 mod modules;
@@ -61,6 +62,7 @@ impl fmt::Debug for Case {
 pub fn cases() -> Vec<Case> {
     let subjects = [
         memory::CASES,
+        mapping::CASES,
         words::CASES,
         streams::CASES,
         legacy::CASES,

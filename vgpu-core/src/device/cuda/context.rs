@@ -233,7 +233,8 @@ impl Shared {
         self.card.remove_events(self.number);
         self.card.space().remove_all(self.number);
         self.modules.remove_all();
-        self.placement.lock().free_all(self.card.arena());
+        let chunks = self.placement.lock().free_all();
+        chunks.into_iter().for_each(|chunk| self.card.arena().give(chunk));
         if self.fault.get().is_none() {
             self.restore_limits();
             self.card.return_room(&self.handle);

@@ -80,6 +80,7 @@ impl CudaDevice {
         for (property, missing) in [
             (Property::RegisteredAddresses, Missing::RegisteredAddresses),
             (Property::StreamWrites, Missing::StreamWrites),
+            (Property::VirtualMemory, Missing::VirtualMemory),
         ] {
             if !property.of(driver, ordinal)? {
                 return Err(CudaError::Missing(missing));
@@ -155,8 +156,7 @@ impl Device for CudaDevice {
     }
 
     fn arena_set(&self, arena: &Arc<Reservation>) -> Result<(), DeviceError> {
-        let late = || DeviceError::new(Status::ERROR_INVALID_VALUE, "device memory lies elsewhere already");
-        if self.card.arena.set(arena) { Ok(()) } else { Err(late()) }
+        self.card.arena.set(arena)
     }
 
     fn host_region_add(&self, address: u64, region: &Arc<Region>) -> Result<(), DeviceError> {

@@ -43,6 +43,16 @@ impl Shared {
         // New work no longer finds it.
         self.card().space().remove(address);
         let _ = self.wait_for_all();
-        if self.placement().lock().free(address, self.card().arena()) { Ok(()) } else { unknown() }
+        let mut placement = self.placement().lock();
+        if !placement.contains(address) {
+            // Another thread has freed it meanwhile.
+            return unknown();
+        }
+        let chunk = placement.free(address);
+        drop(placement);
+        if let Some(chunk) = chunk {
+            self.card().arena().give(chunk);
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! uses goes back, except for one spare, so that a program that allocates and frees one array does not pay for a chunk
 //! each time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::device::DeviceError;
 use crate::device::ranges::FreeRanges;
@@ -22,22 +22,27 @@ const ALIGN_BYTES: u64 = 512;
 
 /// Where chunks come from.
 pub(super) trait Chunks {
-    /// Brings `bytes` bytes of memory, a multiple of [`CHUNK_BYTES`], and tells its address.
+    /// Brings `bytes` bytes of memory, a multiple of [`CHUNK_BYTES`].
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, or what else the driver answers.
-    fn take(&self, bytes: u64) -> Result<u64, DeviceError>;
+    fn take(&self, bytes: u64) -> Result<Chunk, DeviceError>;
+}
 
-    /// Takes memory back that [`Chunks::take`] brought.
-    fn give(&self, address: u64, bytes: u64);
+/// Memory that comes and goes as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "memory that nobody uses must be given back"]
+pub(super) struct Chunk {
+    pub(super) address: u64,
+    pub(super) bytes: u64,
 }
 
 /// The allocations of a context.
 #[derive(Debug, Default)]
 pub(super) struct Placement {
     allocations: HashMap<u64, Allocation>,
-    /// Chunks that small allocations share, by address.
-    shared: HashMap<u64, Shared>,
+    /// Chunks that small allocations share, by address: the lowest are used first, so that the others fall empty.
+    shared: BTreeMap<u64, Shared>,
     /// The shared chunk that nobody uses, if there is one.
     spare: Option<u64>,
     taken_bytes: u64,
@@ -76,9 +81,9 @@ impl Placement {
             return self.alloc_small(bytes.next_multiple_of(ALIGN_BYTES), chunks);
         }
         let whole = Self::cost(bytes).unwrap_or(u64::MAX - u64::MAX % CHUNK_BYTES);
-        let address = chunks.take(whole)?;
-        self.taken_bytes += whole;
-        self.allocations.insert(address, Allocation { bytes: whole, chunk: None });
+        let Chunk { address, bytes } = chunks.take(whole)?;
+        self.taken_bytes += bytes;
+        self.allocations.insert(address, Allocation { bytes, chunk: None });
         Ok(address)
     }
 
@@ -91,7 +96,7 @@ impl Placement {
         let (chunk, address) = match found {
             Some(found) => found,
             None => {
-                let chunk = chunks.take(CHUNK_BYTES)?;
+                let Chunk { address: chunk, .. } = chunks.take(CHUNK_BYTES)?;
                 self.taken_bytes += CHUNK_BYTES;
                 let mut free = FreeRanges::new(chunk, CHUNK_BYTES);
                 let address = free.take(bytes, ALIGN_BYTES, chunk);
@@ -112,39 +117,32 @@ impl Placement {
         self.allocations.contains_key(&address)
     }
 
-    /// Frees the allocation that begins at `address`, and tells whether there was one.
-    pub(super) fn free(&mut self, address: u64, chunks: &impl Chunks) -> bool {
-        let Some(allocation) = self.allocations.remove(&address) else { return false };
-        let Some(chunk) = allocation.chunk else {
-            self.give(address, allocation.bytes, chunks);
-            return true;
+    /// Frees the allocation that begins at `address`, if there is one. Tells what nobody uses any more.
+    pub(super) fn free(&mut self, address: u64) -> Option<Chunk> {
+        let Allocation { bytes, chunk } = self.allocations.remove(&address)?;
+        let Some(chunk) = chunk else {
+            self.taken_bytes -= bytes;
+            return Some(Chunk { address, bytes });
         };
         let shared = self.shared.get_mut(&chunk).expect("a shared chunk stays while it is used");
-        shared.free.give(address, allocation.bytes);
+        shared.free.give(address, bytes);
         shared.allocations -= 1;
-        if shared.allocations == 0
-            && let Some(earlier) = self.spare.replace(chunk)
-        {
-            self.shared.remove(&earlier);
-            self.give(earlier, CHUNK_BYTES, chunks);
+        if shared.allocations > 0 {
+            return None;
         }
-        true
+        let earlier = self.spare.replace(chunk)?;
+        self.shared.remove(&earlier);
+        self.taken_bytes -= CHUNK_BYTES;
+        Some(Chunk { address: earlier, bytes: CHUNK_BYTES })
     }
 
-    fn give(&mut self, address: u64, bytes: u64, chunks: &impl Chunks) {
-        self.taken_bytes -= bytes;
-        chunks.give(address, bytes);
-    }
-
-    /// Frees everything.
-    pub(super) fn free_all(&mut self, chunks: &impl Chunks) {
-        let large = self.allocations.drain().filter(|(_, allocation)| allocation.chunk.is_none());
-        let large: Vec<(u64, u64)> = large.map(|(address, allocation)| (address, allocation.bytes)).collect();
-        let shared: Vec<(u64, u64)> = self.shared.drain().map(|(chunk, _)| (chunk, CHUNK_BYTES)).collect();
-        self.spare = None;
-        for (address, bytes) in large.into_iter().chain(shared) {
-            self.give(address, bytes, chunks);
-        }
+    /// Frees everything. Tells what there was.
+    pub(super) fn free_all(&mut self) -> Vec<Chunk> {
+        let earlier = std::mem::take(self);
+        let large = earlier.allocations.into_iter().filter(|(_, allocation)| allocation.chunk.is_none());
+        let large = large.map(|(address, allocation)| Chunk { address, bytes: allocation.bytes });
+        let shared = earlier.shared.into_keys().map(|address| Chunk { address, bytes: CHUNK_BYTES });
+        large.chain(shared).collect()
     }
 }
 
@@ -175,20 +173,34 @@ mod tests {
         fn held_bytes(&self) -> u64 {
             self.held.borrow().values().sum()
         }
+
+        fn give(&self, chunk: Chunk) {
+            let Chunk { address, bytes } = chunk;
+            assert_eq!(self.held.borrow_mut().remove(&address), Some(bytes), "given as it was taken");
+            self.free.borrow_mut().give(address, bytes);
+        }
+
+        /// Frees as a context does.
+        fn free(&self, placement: &mut Placement, address: u64) {
+            assert!(placement.contains(address));
+            if let Some(chunk) = placement.free(address) {
+                self.give(chunk);
+            }
+            assert!(!placement.contains(address) && placement.free(address).is_none());
+        }
+
+        fn free_all(&self, placement: &mut Placement) {
+            placement.free_all().into_iter().for_each(|chunk| self.give(chunk));
+        }
     }
 
     impl Chunks for Few {
-        fn take(&self, bytes: u64) -> Result<u64, DeviceError> {
+        fn take(&self, bytes: u64) -> Result<Chunk, DeviceError> {
             assert_eq!(bytes % CHUNK_BYTES, 0);
             let address = self.free.borrow_mut().take(bytes, CHUNK_BYTES, BASE);
             let address = address.ok_or_else(|| DeviceError::new(Status::ERROR_OUT_OF_MEMORY, "full"))?;
             self.held.borrow_mut().insert(address, bytes);
-            Ok(address)
-        }
-
-        fn give(&self, address: u64, bytes: u64) {
-            assert_eq!(self.held.borrow_mut().remove(&address), Some(bytes), "given as it was taken");
-            self.free.borrow_mut().give(address, bytes);
+            Ok(Chunk { address, bytes })
         }
     }
 
@@ -204,9 +216,10 @@ mod tests {
         let larger = placement.alloc(CHUNK_BYTES + 1, &few).unwrap();
         assert_eq!((large % CHUNK_BYTES, larger % CHUNK_BYTES), (0, 0));
         assert_eq!((few.held_bytes(), placement.taken_bytes()), (4 * CHUNK_BYTES, 4 * CHUNK_BYTES));
-        assert!(placement.free(larger, &few) && !placement.free(larger, &few) && !placement.free(1, &few));
+        few.free(&mut placement, larger);
+        assert!(!placement.contains(large + 1));
         assert_eq!(placement.taken_bytes(), 2 * CHUNK_BYTES);
-        placement.free_all(&few);
+        few.free_all(&mut placement);
         assert_eq!((few.held_bytes(), placement.taken_bytes()), (0, 0));
     }
 
@@ -217,7 +230,7 @@ mod tests {
         let all: Vec<u64> = (0..6).map(|_| placement.alloc(half, &few).unwrap()).collect();
         assert_eq!(few.held_bytes(), 3 * CHUNK_BYTES);
         for address in &all {
-            assert!(placement.contains(*address) && placement.free(*address, &few));
+            few.free(&mut placement, *address);
         }
         assert_eq!((few.held_bytes(), placement.taken_bytes()), (CHUNK_BYTES, CHUNK_BYTES));
         let again = placement.alloc(half, &few).unwrap();
@@ -233,7 +246,7 @@ mod tests {
         let held = placement.alloc(2 * CHUNK_BYTES, &few).unwrap();
         assert!(placement.alloc(1, &few).is_err());
         assert_eq!(placement.taken_bytes(), 2 * CHUNK_BYTES);
-        assert!(placement.free(held, &few));
+        few.free(&mut placement, held);
         assert!(placement.alloc(1, &few).is_ok());
     }
 
@@ -249,7 +262,7 @@ mod tests {
             if choice == 0 {
                 if let Some(address) = live.keys().nth((state >> 33) as usize % live.len().max(1)).copied() {
                     live.remove(&address);
-                    assert!(placement.free(address, &few));
+                    few.free(&mut placement, address);
                 }
             } else if let Ok(address) = placement.alloc(bytes, &few) {
                 assert_eq!(address % ALIGN_BYTES, 0);
@@ -259,7 +272,7 @@ mod tests {
             }
             assert_eq!(few.held_bytes(), placement.taken_bytes());
         }
-        placement.free_all(&few);
+        few.free_all(&mut placement);
         assert_eq!(few.free.borrow().count(), 1);
     }
 }

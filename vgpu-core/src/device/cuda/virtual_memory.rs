@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use vgpu_proto::Status;
 
-use super::device::{Card, CudaDevice};
+use super::device::CudaDevice;
 use super::driver::{AddressRange, Physical, set_access, unmap};
 use super::module::next_key;
 use crate::device::{DeviceError, MemoryAccess, MemoryKey, VirtualMemory};
@@ -18,17 +18,10 @@ pub(super) struct Pieces {
     memories: Mutex<HashMap<MemoryKey, Arc<Physical>>>,
 }
 
-impl Card {
-    fn offset(&self, address: u64) -> Result<u64, DeviceError> {
-        let base = self.arena().range()?.base();
-        address.checked_sub(base).ok_or_else(|| invalid(format!("{address:#x} lies below the arena")))
-    }
-}
-
 impl VirtualMemory for CudaDevice {
     fn address_reserve(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
         let card = self.card();
-        let range = card.arena().reserve(card.offset(address)?, bytes)?;
+        let range = card.arena().reserve(address, bytes)?;
         card.pieces().ranges.lock().insert(address, range);
         Ok(())
     }
@@ -37,7 +30,7 @@ impl VirtualMemory for CudaDevice {
         let card = self.card();
         let range = card.pieces().ranges.lock().remove(&address);
         drop(range.ok_or_else(|| invalid(format!("no range was reserved at {address:#x}")))?);
-        card.arena().reclaim(card.offset(address)?);
+        card.arena().reclaim(address);
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub(super) type Owner = u64;
 /// The range of device addresses, and how much of the card's memory is taken.
 #[derive(Debug)]
 pub(super) struct Arena {
+    base: u64,
+    range_bytes: u64,
     free: FreeRanges,
     taken: BTreeMap<u64, Taken>,
     /// Where the search for room begins.
@@ -52,10 +54,11 @@ struct Taken {
 impl Arena {
     /// All of `range_bytes` from `base` is free, and `memory_bytes` may be taken at once.
     pub(super) fn new(base: u64, range_bytes: u64, memory_bytes: u64, faults: &FaultPlan) -> Self {
-        // The first gap keeps a pointer below the first allocation from hitting what lies before the range.
-        let start = base + GAP_BYTES;
+        let (free, start) = Self::all_free(base, range_bytes);
         Self {
-            free: FreeRanges::new(start, range_bytes - GAP_BYTES),
+            base,
+            range_bytes,
+            free,
             taken: BTreeMap::new(),
             next: start,
             used_bytes: 0,
@@ -65,6 +68,21 @@ impl Arena {
             oom_after_allocations: faults.oom_after_allocations.unwrap_or(u64::MAX),
             oom_after_bytes: faults.oom_after_bytes.unwrap_or(u64::MAX),
         }
+    }
+
+    fn all_free(base: u64, range_bytes: u64) -> (FreeRanges, u64) {
+        // The first gap keeps a pointer below the first allocation from hitting what lies before the range.
+        let start = base + GAP_BYTES;
+        (FreeRanges::new(start, range_bytes - GAP_BYTES), start)
+    }
+
+    /// Moves the range of addresses to `base`; `false` if there are allocations and it lies elsewhere.
+    pub(super) fn move_to(&mut self, base: u64) -> bool {
+        if base != self.base && self.taken.is_empty() {
+            self.base = base;
+            (self.free, self.next) = Self::all_free(base, self.range_bytes);
+        }
+        base == self.base
     }
 
     /// What an allocation of `bytes` bytes is counted as.

@@ -51,6 +51,8 @@ const FIXED: &[(usize, i32)] = &[
     (94, 1),
     (95, 1),
     (99, 1),
+    // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED.
+    (102, 1),
     // CAN_USE_STREAM_WAIT_VALUE_NOR.
     (123, 1),
     // MEM_SYNC_DOMAIN_COUNT.

@@ -29,7 +29,6 @@ pub(super) struct Card {
     /// Where host regions begin, so that only those are taken back as such.
     hosts: Mutex<HashSet<u64>>,
     executor: Arc<Executor>,
-    arena_base: u64,
     pieces: Pieces,
 }
 
@@ -48,7 +47,6 @@ impl Card {
             budget: Arc::default(),
             hosts: Mutex::new(HashSet::new()),
             executor: Arc::new(executor),
-            arena_base,
             pieces: Pieces::default(),
             config,
         })
@@ -71,8 +69,9 @@ impl Card {
         &self.pieces
     }
 
-    pub(super) const fn arena_base(&self) -> u64 {
-        self.arena_base
+    /// Moves the device addresses to `base`; `false` if memory lies elsewhere already.
+    pub(super) fn move_arena(&self, base: u64) -> bool {
+        self.arena.lock().move_to(base)
     }
 
     /// Memory for kernels that run.

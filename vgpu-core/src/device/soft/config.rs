@@ -13,7 +13,7 @@ use super::faults::FaultPlan;
 /// Least memory of a software GPU, in bytes: one 2 MiB granule, below which no real program starts.
 pub const MEMORY_BYTES_MIN: u64 = 2 << 20;
 
-/// Most memory of a software GPU, in bytes: a quarter of the address range, so that freed addresses can rest before
+/// Most memory of a software GPU, in bytes: half of its address range, so that freed addresses can rest before
 /// they are used again.
 pub const MEMORY_BYTES_MAX: u64 = ARENA_HOST_BYTES / 2;
 

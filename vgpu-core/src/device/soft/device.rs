@@ -59,14 +59,10 @@ impl Device for SoftDevice {
         Ok(Arc::new(SoftContext::new(Arc::clone(&self.card), owner, legacy, events)))
     }
 
-    /// Checks it: the address was set when the device was made, and nothing is mapped there.
+    /// Nothing is mapped in the arena; only its addresses are used.
     fn arena_set(&self, arena: &Arc<Reservation>) -> Result<(), DeviceError> {
-        if arena.base() == self.card.arena_base() {
-            return Ok(());
-        }
-        let (set, asked) = (self.card.arena_base(), arena.base());
-        let text = format!("device memory lies at {set:#x}, not at {asked:#x}");
-        Err(DeviceError::new(Status::ERROR_INVALID_VALUE, text))
+        let late = || DeviceError::new(Status::ERROR_INVALID_VALUE, "device memory lies elsewhere already");
+        if self.card.move_arena(arena.base()) { Ok(()) } else { Err(late()) }
     }
 
     fn host_region_add(&self, address: u64, region: &Arc<Region>) -> Result<(), DeviceError> {

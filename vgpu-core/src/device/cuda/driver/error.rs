@@ -83,6 +83,9 @@ pub enum Missing {
     /// Streams write 64-bit words.
     #[error("64-bit stream memory operations")]
     StreamWrites,
+    /// Memory can be mapped at addresses of one's choice.
+    #[error("virtual memory management")]
+    VirtualMemory,
 }
 
 /// Whether an answer means that the context is lost. More than the guest-visible list: the driver has codes for broken

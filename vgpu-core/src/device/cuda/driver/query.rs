@@ -19,6 +19,7 @@ pub(in crate::device::cuda) enum Property {
     RegisteredAddresses,
     StreamWrites,
     PageableAccess,
+    VirtualMemory,
 }
 
 /// A GPU's number as the driver knows it.
@@ -55,6 +56,7 @@ impl Property {
             Self::RegisteredAddresses => A::CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
             Self::StreamWrites => A::CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS,
             Self::PageableAccess => A::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
+            Self::VirtualMemory => A::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
         };
         Ok(attribute(device(driver, ordinal)?, wanted)? != 0)
     }
