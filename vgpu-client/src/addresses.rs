@@ -8,7 +8,7 @@ use vgpu_window::Reservation;
 
 use crate::errors::{HostFault, Misuse};
 use crate::foreign::Foreign;
-use crate::heap::PinnedAllocation;
+use crate::uses::Pinned;
 
 /// What lies at an address.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Kind {
     /// Device memory that the program has mapped, and whether it may be accessed.
     Mapped(bool),
     /// Pinned memory. The map does not keep it alive.
-    Pinned(std::sync::Weak<PinnedAllocation>),
+    Pinned(std::sync::Weak<dyn Pinned>),
 }
 
 /// A range of addresses.
@@ -107,6 +107,15 @@ impl AddressMap {
         }
     }
 
+    /// Forgets the pinned range that begins at `base`, if what it was is gone.
+    pub(crate) fn remove_dead(&self, base: u64) {
+        let mut spans = self.spans.write();
+        let is_dead = |span: &Span| matches!(&span.kind, Kind::Pinned(memory) if memory.strong_count() == 0);
+        if spans.get(&base).is_some_and(is_dead) {
+            spans.remove(&base);
+        }
+    }
+
     /// The range that holds `address`.
     pub(crate) fn find(&self, address: u64) -> Option<Span> {
         let spans = self.spans.read();
@@ -114,12 +123,20 @@ impl AddressMap {
         (address - span.base < span.bytes).then(|| span.clone())
     }
 
+    /// Whether any of the whole pages from `start` on, `bytes` bytes of them, has bytes of pinned memory.
+    pub(crate) fn has_pinned(&self, start: u64, bytes: u64) -> bool {
+        let end = start + bytes;
+        let spans = self.spans.read();
+        let mut inside = spans.range(..end).rev().take_while(|(_, span)| span.base + span.bytes > start);
+        inside.any(|(_, span)| matches!(span.kind, Kind::Pinned(_)))
+    }
+
     /// The pinned allocation that holds the `bytes` bytes at `address`, or `None` where device memory does. Mappings that
     /// follow one another without a gap are one array.
     ///
     /// # Errors
     /// [`Misuse::UnknownPointer`] where nothing holds them all.
-    pub(crate) fn locate(&self, address: u64, bytes: u64) -> Result<Option<Arc<PinnedAllocation>>, Misuse> {
+    pub(crate) fn locate(&self, address: u64, bytes: u64) -> Result<Option<Arc<dyn Pinned>>, Misuse> {
         let spans = self.spans.read();
         let unknown = Misuse::UnknownPointer { address, bytes };
         let Some((_, span)) = spans.range(..=address).next_back() else { return Err(unknown) };
@@ -200,6 +217,36 @@ mod tests {
         ] {
             assert_eq!(map.add_device(address, bytes), Err(HostFault::Address { address, bytes }));
         }
+    }
+
+    #[derive(Debug, Default)]
+    struct Nothing(crate::uses::Uses);
+
+    impl Pinned for Nothing {
+        fn uses(&self) -> &crate::uses::Uses {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn pinned_memory_is_known_by_its_pages_until_it_is_gone() {
+        let (map, arena) = map();
+        let base = 11 << 42;
+        let memory: Arc<dyn Pinned> = Arc::new(Nothing::default());
+        let kind = Kind::Pinned(Arc::downgrade(&memory));
+        map.add(Span { base: base + 100, bytes: 5_000, kind }).unwrap();
+        map.add_device(arena, 4096).unwrap();
+        assert!(map.has_pinned(base, 4096) && map.has_pinned(base + 4096, 4096));
+        assert!(!map.has_pinned(base + 8192, 4096) && !map.has_pinned(base - 4096, 4096));
+        assert!(!map.has_pinned(arena, 4096), "device memory is none");
+        assert!(map.locate(base + 100, 5_000).unwrap().is_some());
+        map.remove_dead(base + 100);
+        assert!(map.find(base + 100).is_some(), "it lives");
+        drop(memory);
+        assert!(map.locate(base + 100, 1).is_err());
+        map.remove_dead(base + 100);
+        map.remove_dead(arena);
+        assert!(map.find(base + 100).is_none() && map.find(arena).is_some());
     }
 
     #[test]

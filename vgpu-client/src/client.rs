@@ -123,6 +123,17 @@ impl Client {
         Some(PointerAttributes { kind, base: DevicePtr(span.base), bytes: span.bytes })
     }
 
+    /// Whether an address lies where only memory of the session may be: in the pinned heap or the device arena. Nothing can be
+    /// read or written there that [`Client::pointer_attributes`] does not know. Answered here.
+    pub fn is_reserved(&self, pointer: DevicePtr) -> bool {
+        self.session.heap.touches(pointer.0, 1) || self.session.addresses.is_in_arena(pointer.0)
+    }
+
+    /// Whether the device has done all work queued so far, of every stream. Answered here.
+    pub fn is_idle(&self) -> bool {
+        self.session.ring.is_idle(&self.session.control)
+    }
+
     /// The device's virtual memory, whose addresses the program chooses.
     pub fn virtual_memory(&self) -> VirtualMemory<'_> {
         VirtualMemory { session: &self.session }

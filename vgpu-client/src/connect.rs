@@ -247,6 +247,7 @@ fn assemble(
         calls: Calls::new(),
         link,
         waiting: opening.waiting,
+        registering: Mutex::default(),
         retiring: Mutex::default(),
         orphans: Orphans::default(),
     })

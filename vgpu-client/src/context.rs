@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use vgpu_proto::jit::JitOption;
 use vgpu_proto::limits::JIT_OPTIONS_MAX;
 use vgpu_proto::{ContextId, StreamId, body};
+use vgpu_window::ProgramPages;
 
 use crate::errors::{Misuse, Result};
 use crate::event::{Event, EventOptions};
-use crate::memory::{DeviceBuffer, Element};
+use crate::memory::{DeviceBuffer, DevicePtr, Element};
 use crate::module::Module;
 use crate::per_thread;
 use crate::pinned::PinnedBuffer;
+use crate::registered::HostRegistration;
 use crate::session::Session;
 use crate::stream::{Stream, StreamCore, StreamOptions};
 use crate::tensor_map::TensorMaps;
@@ -142,6 +144,16 @@ impl Context {
     /// As [`Context::alloc`].
     pub fn pinned<T: Element>(&self, len: usize) -> Result<PinnedBuffer<T>> {
         PinnedBuffer::new(self, len)
+    }
+
+    /// Pins memory that the program has already, at its own address: `bytes` bytes at `address`, inside `pages`. It counts
+    /// towards the tenant's pinned bytes, by whole pages.
+    ///
+    /// # Errors
+    /// [`Misuse::AlreadyPinned`], [`Misuse::Unmovable`], `NOT_SUPPORTED` where the host has something at these
+    /// addresses, or as [`Context::alloc`].
+    pub fn register(&self, pages: ProgramPages, address: DevicePtr, bytes: u64) -> Result<HostRegistration> {
+        HostRegistration::new(self, pages, address.0, bytes)
     }
 
     /// Makes a stream that does not wait for the legacy stream.

@@ -275,6 +275,24 @@ pub enum Misuse {
         /// The size asked for; `u64::MAX` where it does not fit.
         bytes: u64,
     },
+    /// Part of the memory is pinned already, or of one page with memory that is.
+    #[error("the pages of {bytes} bytes at {address:#x} are pinned already, in whole or in part")]
+    AlreadyPinned {
+        /// Where the memory begins.
+        address: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Memory that cannot become pinned memory where it is.
+    #[error("{bytes} bytes at {address:#x} cannot be pinned in place: {cause}; use cuMemHostAlloc instead")]
+    Unmovable {
+        /// Where the memory begins.
+        address: u64,
+        /// Its size.
+        bytes: u64,
+        /// The reason.
+        cause: String,
+    },
     /// The two sides of a copy differ in length, or the host side is longer than the buffer.
     #[error("a copy of {bytes} bytes does not fit {room} bytes")]
     CopyLength {
@@ -434,6 +452,8 @@ impl Misuse {
                 Status::ERROR_INVALID_HANDLE
             }
             Self::FunctionThreads { .. } => Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
+            Self::AlreadyPinned { .. } => Status::ERROR_HOST_MEMORY_ALREADY_REGISTERED,
+            Self::Unmovable { .. } => Status::ERROR_NOT_SUPPORTED,
             _ => Status::ERROR_INVALID_VALUE,
         }
     }

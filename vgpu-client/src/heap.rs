@@ -1,7 +1,7 @@
 //! The pinned heap: regions that both ends map at the same address, and what is allocated in them.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vgpu_window::{Region, Reservation};
@@ -9,8 +9,8 @@ use vgpu_window::{Region, Reservation};
 use crate::addresses::{Kind, Span};
 use crate::errors::{Error, HostFault, Result};
 use crate::free_list::FreeList;
-use crate::ring::Ticket;
 use crate::session::Session;
+use crate::uses::{Pinned, Uses};
 
 /// Regions are asked for in pieces of at least this many bytes, so that small allocations share one.
 const REGION_BYTES: u64 = 8 << 20;
@@ -42,13 +42,17 @@ pub(crate) struct PinnedAllocation {
     region_id: u32,
     offset: u64,
     bytes: u64,
-    /// The latest command of each stream that uses it.
-    uses: Mutex<Vec<Ticket>>,
+    uses: Uses,
 }
 
 impl Heap {
     pub(crate) fn new(range: Arc<Reservation>) -> Self {
         Self { range, regions: Mutex::default() }
+    }
+
+    /// Whether any of `bytes` bytes at `start` lie in its range, be there memory or not.
+    pub(crate) fn touches(&self, start: u64, bytes: u64) -> bool {
+        start < self.range.base() + self.range.len() && start.saturating_add(bytes) > self.range.base()
     }
 
     /// Takes a place in a region that is there.
@@ -110,9 +114,10 @@ impl PinnedAllocation {
             region_id,
             offset,
             bytes,
-            uses: Mutex::default(),
+            uses: Uses::default(),
         });
-        let kind = Kind::Pinned(Arc::downgrade(&allocation) as Weak<Self>);
+        let weak = Arc::downgrade(&allocation);
+        let kind = Kind::Pinned(weak);
         session.addresses.add(Span { base, bytes, kind })?;
         Ok(allocation)
     }
@@ -142,15 +147,11 @@ impl PinnedAllocation {
     pub(crate) fn address(&self) -> u64 {
         self.region().address() + self.offset
     }
+}
 
-    /// Notes that a command uses it.
-    pub(crate) fn used_by(&self, ticket: Ticket) {
-        let mut uses = self.uses.lock();
-        match uses.iter_mut().find(|earlier| earlier.stream == ticket.stream) {
-            Some(earlier) if earlier.number < ticket.number => *earlier = ticket,
-            Some(_) => {}
-            None => uses.push(ticket),
-        }
+impl Pinned for PinnedAllocation {
+    fn uses(&self) -> &Uses {
+        &self.uses
     }
 }
 
@@ -160,10 +161,7 @@ impl Drop for PinnedAllocation {
         if std::thread::panicking() {
             return;
         }
-        for ticket in self.uses.get_mut().drain(..) {
-            // After the session's end nothing uses it any more.
-            let _ = self.session.wait_complete(None, ticket);
-        }
+        self.uses.wait(&self.session);
         self.session.addresses.remove(self.address());
         let empty = self.session.heap.give(self.region_id, self.offset, self.bytes);
         // The pages go first: the host may give the same addresses to the next region.

@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::function::Function;
 use crate::heap::PinnedAllocation;
 use crate::stream::Stream;
+use crate::uses::Pinned;
 
 /// The shape of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Stream {
             event.recorded_by(ticket);
         }
         for allocation in pinned.drain(..) {
-            allocation.used_by(ticket);
+            allocation.uses().note(ticket);
         }
         Ok(())
     }

@@ -66,6 +66,8 @@ mod module;
 mod occupancy;
 mod per_thread;
 mod pinned;
+mod point;
+mod registered;
 mod reply;
 mod report;
 mod ring;
@@ -76,6 +78,7 @@ mod tensor_map;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod uses;
 mod virtual_memory;
 
 pub use args::{KernelArg, Packer, Raw};
@@ -92,6 +95,8 @@ pub use memory::{DeviceBuffer, DevicePtr, Element};
 pub use module::{Global, Module};
 pub use occupancy::Occupancy;
 pub use pinned::PinnedBuffer;
+pub use point::StreamPoint;
+pub use registered::HostRegistration;
 pub use report::{GpuReport, SessionReport, TenantReport, report, report_from, report_socket};
 pub use stream::{Stream, StreamOptions, WaitCondition};
 pub use vgpu_proto::attribute::{AccessPolicyWindow, LaunchAttribute};
@@ -101,6 +106,7 @@ pub use vgpu_proto::control::{CompileReport, ParamDescription};
 pub use vgpu_proto::handshake::{DeviceDescription, Limits};
 pub use vgpu_proto::jit::{JitKind, JitOption, LinkInput, LinkKind};
 pub use vgpu_proto::{Class, EventId, Op, Order, Status};
+pub use vgpu_window::{ProgramPages, Unmovable};
 pub use virtual_memory::VirtualMemory;
 
 /// Whether this process was forked from one that had a session, and so can have none.

@@ -73,7 +73,16 @@ impl HostLink {
 
     /// Asks for a region of the pinned heap of `bytes` bytes.
     pub(crate) fn region_add(&self, bytes: u64) -> Result<(RegionDescription, OwnedFd)> {
-        match self.ask(|request| GuestMessage::RegionAdd { request, bytes })? {
+        Self::added(self.ask(|request| GuestMessage::RegionAdd { request, bytes })?)
+    }
+
+    /// Asks for a region at an address where this process has memory already.
+    pub(crate) fn region_add_at(&self, address: u64, bytes: u64) -> Result<(RegionDescription, OwnedFd)> {
+        Self::added(self.ask(|request| GuestMessage::RegionAddAt { request, address, bytes })?)
+    }
+
+    fn added(answer: Answer) -> Result<(RegionDescription, OwnedFd)> {
+        match answer {
             Answer::Added(region, descriptor) => Ok((region, descriptor)),
             // A pinned allocation has no operation of its own; to a caller it is an allocation.
             Answer::Refused(status) => Err(Error::call(Op::MemAlloc, status)),

@@ -84,6 +84,13 @@ impl Ring {
         self.producer.lock().try_put(control, stream, frame)
     }
 
+    /// Whether every command of every stream is complete.
+    pub(crate) fn is_idle(&self, control: &Control) -> bool {
+        let producer = self.producer.lock();
+        let mut accounts = (0..).zip(&producer.streams);
+        accounts.all(|(slot, account)| account.issued.0 == 0 || control.completed(slot) >= account.issued.0)
+    }
+
     /// Number of the latest command in a stream slot.
     pub(crate) fn issued(&self, stream: u32) -> u64 {
         self.producer.lock().streams[stream as usize].issued.0

@@ -8,11 +8,12 @@ use zerocopy::IntoBytes;
 use crate::context::Context;
 use crate::errors::{Misuse, Result};
 use crate::event::Event;
-use crate::heap::PinnedAllocation;
 use crate::memory::{DeviceBuffer, DevicePtr, Element};
+use crate::point::StreamPoint;
 use crate::ring::Ticket;
 use crate::session::Session;
 use crate::transfer::Transfer;
+use crate::uses::Pinned;
 
 /// A stream. Clones are the same stream; dropping the last one destroys it once its work is done, without waiting.
 #[derive(Clone, Debug)]
@@ -132,6 +133,15 @@ impl Stream {
         Ok(session.is_complete(Ticket { stream: slot, number, position: 0 }))
     }
 
+    /// The place behind all work queued so far. Answered here.
+    ///
+    /// # Errors
+    /// As [`Stream::synchronize`].
+    pub fn point(&self) -> Result<StreamPoint> {
+        self.context.check()?;
+        Ok(StreamPoint::new(self, &self.core))
+    }
+
     /// Makes later work of this stream wait for the event's latest record. An event that was never recorded holds
     /// nothing up.
     ///
@@ -210,7 +220,7 @@ impl Stream {
         let pinned = self.locate(destination, source.len() as u64, 1)?;
         let last = self.send_bytes(destination.0, source)?;
         if let (Some(pinned), Some(last)) = (pinned, last) {
-            pinned.used_by(last);
+            pinned.uses().note(last);
         }
         Ok(())
     }
@@ -293,21 +303,21 @@ impl Stream {
     }
 
     /// Checks that `bytes` bytes at `address` lie in one allocation, at a multiple of `align`.
-    fn locate(&self, address: DevicePtr, bytes: u64, align: u64) -> Result<Option<Arc<PinnedAllocation>>> {
+    fn locate(&self, address: DevicePtr, bytes: u64, align: u64) -> Result<Option<Arc<dyn Pinned>>> {
         if !address.0.is_multiple_of(align) {
             return Err(Misuse::Misaligned { address: address.0, align }.into());
         }
         Ok(self.session().addresses.locate(address.0, bytes)?)
     }
 
-    fn submit_using<B>(&self, body: &B, pinned: [Option<Arc<PinnedAllocation>>; 2]) -> Result<()>
+    fn submit_using<B>(&self, body: &B, pinned: [Option<Arc<dyn Pinned>>; 2]) -> Result<()>
     where
         B: vgpu_proto::Operation + IntoBytes + zerocopy::Immutable,
     {
         let ticket = self.enqueue(body)?;
         // Before anything can fail: the command is on its way.
         for allocation in pinned.into_iter().flatten() {
-            allocation.used_by(ticket);
+            allocation.uses().note(ticket);
         }
         self.session().settle(self.context.index(), self.id())
     }

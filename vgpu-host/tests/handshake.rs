@@ -163,6 +163,9 @@ fn regions_are_lent_and_return() {
     assert_eq!(fixture.tenant().pinned_lent_bytes, 8 << 20, "a step, cut to the quota");
     let refused = ask(GuestMessage::RegionAdd { request: 2, bytes: 5 << 20 });
     assert!(matches!(refused, (HostMessage::RegionRefused { request: 2, .. }, 0)), "{refused:?}");
+    let address = region.address;
+    let refused = ask(GuestMessage::RegionAddAt { request: 5, address, bytes: 4096 });
+    assert!(matches!(refused, (HostMessage::RegionRefused { request: 5, status: 801 }, 0)), "{refused:?}");
     let removed = ask(GuestMessage::RegionRemove { request: 3, id: region.id });
     assert!(matches!(removed, (HostMessage::RegionRemoved { request: 3 }, 0)), "{removed:?}");
     drop(link);

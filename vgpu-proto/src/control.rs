@@ -23,8 +23,18 @@ pub enum GuestMessage {
     RegionRemove {
         /// The guest's number for the question; comes back with the answer.
         request: u32,
-        /// [`crate::RegionId`] of a region of the pinned heap.
+        /// [`crate::RegionId`] of a region of the pinned heap, or of one at an address of the guest's.
         id: u32,
+    },
+    /// Asks for a region at an address of the guest's, outside the address plan: memory that a program has already and
+    /// wants pinned. The host maps it there too, or refuses where that is not possible.
+    RegionAddAt {
+        /// The guest's number for the question; comes back with the answer.
+        request: u32,
+        /// A multiple of the page size, [`crate::limits::REGION_ADDRESS_MIN`] at least.
+        address: u64,
+        /// Size in bytes; the host rounds up to pages.
+        bytes: u64,
     },
 }
 

@@ -53,8 +53,13 @@ pub const FUNCTIONS_MAX: u32 = 65_536;
 /// Device allocations of a session: each is a mapping, of which Linux gives a process 65,530.
 pub const ALLOCATIONS_MAX: u32 = 32_768;
 
-/// Regions of a window, control and staging included.
-pub const REGIONS_MAX: u32 = 256;
+/// Regions of a window, control and staging included. Each is a mapping on both sides, of which Linux gives a process
+/// 65,530; a program that pins memory of its own needs one for each piece.
+pub const REGIONS_MAX: u32 = 4_096;
+
+/// Lowest address at which a guest may ask for a region. A host that follows a null pointer, plus an offset, must not find
+/// a guest's bytes there; programs have their data above.
+pub const REGION_ADDRESS_MIN: u64 = 4 << 20;
 
 /// Bytes of the staging region: pageable copies pass through it in chunks. Pages that are never used cost nothing.
 pub const STAGING_BYTES: u64 = 16 << 20;

@@ -56,6 +56,8 @@ statuses! {
     ERROR_LAUNCH_TIMEOUT = 702, "a kernel ran too long and was stopped";
     ERROR_CONTEXT_IS_DESTROYED = 709, "the context is gone, or the worker was lost";
     ERROR_ASSERT = 710, "an assertion failed in a kernel";
+    ERROR_HOST_MEMORY_ALREADY_REGISTERED = 712, "part of the memory is pinned already";
+    ERROR_HOST_MEMORY_NOT_REGISTERED = 713, "the memory was not registered";
     ERROR_HARDWARE_STACK_ERROR = 714, "a kernel overran its call stack";
     ERROR_ILLEGAL_INSTRUCTION = 715, "a kernel executed an illegal instruction";
     ERROR_MISALIGNED_ADDRESS = 716, "a kernel accessed memory at an address that is not aligned";

@@ -29,10 +29,10 @@ const OWN: &[(u32, i32)] = &[
     (89, 0),
     (100, 0),
     (101, 0),
-    // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM, HOST_REGISTER_SUPPORTED, READ_ONLY_HOST_REGISTER_SUPPORTED: memory that a
-    // guest has already is not registered.
-    (91, 0),
-    (99, 0),
+    // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM, HOST_REGISTER_SUPPORTED: memory that a guest has already is pinned where it
+    // is. READ_ONLY_HOST_REGISTER_SUPPORTED: kernels may write to it.
+    (91, 1),
+    (99, 1),
     (113, 0),
     // CAN_USE_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS: 32-bit waits and writes
     // of the second version travel, others do not.
@@ -66,8 +66,8 @@ const OWN: &[(u32, i32)] = &[
     (114, 0),
     (135, 0),
     (138, 0),
-    // MEMORY_POOLS_SUPPORTED, MEMPOOL_SUPPORTED_HANDLE_TYPES: cuMemAllocAsync and its kin are not there.
-    (115, 0),
+    // MEMORY_POOLS_SUPPORTED: pools are the guest's own. MEMPOOL_SUPPORTED_HANDLE_TYPES: so nobody else can have them.
+    (115, 1),
     (119, 0),
     // IPC_EVENT_SUPPORTED: events are not shared between sessions.
     (125, 0),

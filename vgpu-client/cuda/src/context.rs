@@ -117,6 +117,13 @@ fn pop(out: Out<u64>) -> Call {
     Ok(())
 }
 
+fn synchronize(handle: u64) -> Call {
+    find_or_current(handle)?.inner.synchronize()?;
+    let driver = driver()?;
+    driver.pools.after_synchronise(driver);
+    Ok(())
+}
+
 driver_calls! {
     fn cuCtxCreate_v2(out: Out<u64>, flags: u32, device: i32) { create(out, flags, device) }
     fn cuCtxCreate_v3(out: Out<u64>, affinity: HostPointer, count: i32, flags: u32, device: i32) {
@@ -161,8 +168,8 @@ driver_calls! {
         out.required()?.set(API_VERSION);
         Ok(())
     }
-    fn cuCtxSynchronize() { Ok(current::context()?.inner.synchronize()?) }
-    fn cuCtxSynchronize_v2(context: u64) { Ok(find_or_current(context)?.inner.synchronize()?) }
+    fn cuCtxSynchronize() { synchronize(0) }
+    fn cuCtxSynchronize_v2(context: u64) { synchronize(context) }
     fn cuCtxSetFlags(flags: u32) {
         let context = current::context()?;
         if flags & !FLAGS_KNOWN != 0 {

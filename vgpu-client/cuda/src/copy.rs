@@ -19,19 +19,19 @@ enum Side {
     Pageable,
 }
 
-fn side(driver: &Driver, address: u64) -> Side {
+fn side(driver: &Driver, address: u64) -> Call<Side> {
     match driver.client.pointer_attributes(DevicePtr(address)) {
-        Some(found) if found.kind == vgpu_client::MemoryKind::Pinned => Side::Pinned,
-        Some(_) => Side::Device,
-        // Freed, or never allocated: no host memory, so it is not touched here; the copy itself fails.
-        None if driver.client.is_device_address(DevicePtr(address)) => Side::Device,
-        None => Side::Pageable,
+        Some(found) if found.kind == vgpu_client::MemoryKind::Pinned => Ok(Side::Pinned),
+        Some(_) => Ok(Side::Device),
+        // Freed memory, most likely: nothing of the program lies there, and touching it would end the program.
+        None if driver.client.is_reserved(DevicePtr(address)) => Err(INVALID_VALUE),
+        None => Ok(Side::Pageable),
     }
 }
 
 /// What a call says of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     /// Nothing: unified addressing tells.
     Any,
     HostToDevice,
@@ -41,24 +41,46 @@ enum Direction {
 
 /// Whether a call returns before the copy is done, where that is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Return {
+pub(crate) enum Return {
     AtOnce,
+    /// Once the source was read.
+    WhenRead,
     WhenDone,
+}
+
+impl Return {
+    fn of(stream: Option<u64>) -> Self {
+        if stream.is_some() { Self::AtOnce } else { Self::WhenDone }
+    }
+
+    /// Whether the call waits for a copy. Between two places on the device a copy is asynchronous in either form; the
+    /// program can see only pinned memory, and what it has set to be synchronous.
+    fn waits(self, driver: &Driver, sides: (Side, Side), copy: Copy) -> bool {
+        match self {
+            Self::AtOnce => false,
+            Self::WhenRead => sides.1 == Side::Pinned,
+            Self::WhenDone => {
+                sides.0 == Side::Pinned
+                    || sides.1 == Side::Pinned
+                    || [copy.destination, copy.source].into_iter().any(|at| driver.allocations.is_sync(at))
+            }
+        }
+    }
 }
 
 /// A copy of a call.
 #[derive(Clone, Copy, Debug)]
-struct Copy {
-    destination: u64,
-    source: u64,
-    bytes: u64,
-    direction: Direction,
+pub(crate) struct Copy {
+    pub(crate) destination: u64,
+    pub(crate) source: u64,
+    pub(crate) bytes: u64,
+    pub(crate) direction: Direction,
 }
 
 /// Queues a copy. Pageable memory is read, or written, before this returns.
 fn queue(driver: &Driver, target: &Resolved, copy: Copy) -> Call<(Side, Side)> {
     let Copy { destination, source, bytes, direction } = copy;
-    let (to, from) = (side(driver, destination), side(driver, source));
+    let (to, from) = (side(driver, destination)?, side(driver, source)?);
     let lost = match direction {
         Direction::Any => false,
         Direction::HostToDevice => to == Side::Pageable,
@@ -73,8 +95,9 @@ fn queue(driver: &Driver, target: &Resolved, copy: Copy) -> Call<(Side, Side)> {
     let memory = |address| HostMemory::new(HostPointer::unified(address), length);
     match (to, from) {
         (Side::Pageable, Side::Pageable) => {
-            let source = memory(source)?.read().to_vec();
+            // The two may overlap, and earlier work of the stream may write to either (host functions do).
             stream.synchronize()?;
+            let source = memory(source)?.read().to_vec();
             memory(destination)?.write().copy_from_slice(&source);
         }
         (Side::Pageable, _) => stream.copy_bytes_to_host(DevicePtr(source), memory(destination)?.write())?,
@@ -84,15 +107,15 @@ fn queue(driver: &Driver, target: &Resolved, copy: Copy) -> Call<(Side, Side)> {
     Ok((to, from))
 }
 
-fn run(copy: Copy, stream: u64, default: DefaultStream, returns: Return) -> Call {
+/// Runs a copy of a call in a stream.
+pub(crate) fn run(copy: Copy, stream: u64, default: DefaultStream, returns: Return) -> Call {
     let driver = driver()?;
     let target = stream::resolve(driver, stream, default)?;
     if copy.bytes == 0 {
         return Ok(());
     }
     let sides = queue(driver, &target, copy)?;
-    // Between two places on the device a copy is asynchronous in either form; the program can see only pinned ones.
-    if returns == Return::WhenDone && (sides.0 == Side::Pinned || sides.1 == Side::Pinned) {
+    if returns.waits(driver, sides, copy) {
         target.stream.synchronize()?;
     }
     Ok(())
@@ -106,8 +129,8 @@ fn linear(
     stream: Option<u64>,
     default: DefaultStream,
 ) -> Call {
-    let returns = if stream.is_some() { Return::AtOnce } else { Return::WhenDone };
-    run(Copy { destination, source, bytes, direction }, stream.unwrap_or(0), default, returns)
+    let copy = Copy { destination, source, bytes, direction };
+    run(copy, stream.unwrap_or(0), default, Return::of(stream))
 }
 
 fn check_peers(to: u64, from: u64) -> Call {
@@ -118,7 +141,7 @@ fn check_peers(to: u64, from: u64) -> Call {
 
 /// One side of a copy of boxes.
 #[derive(Clone, Copy, Debug)]
-struct BoxSide {
+pub(crate) struct BoxSide {
     base: u64,
     pitch: u64,
     slice: u64,
@@ -130,6 +153,11 @@ const TYPE_DEVICE: u32 = 2;
 const TYPE_UNIFIED: u32 = 4;
 
 impl BoxSide {
+    /// A box that begins at `address`, whose rows and layers are so long, or packed where that is 0.
+    pub(crate) fn unified(address: u64, pitch: u64, height: u64, extent: [u64; 3]) -> Call<Self> {
+        Self::new([0; 3], u64::from(TYPE_UNIFIED), [0, address], [pitch, height], extent)
+    }
+
     /// From the fields of `CUDA_MEMCPY3D`: offset in x (bytes), y, z; memory type; host and device address; pitch and
     /// height. A pitch or height of 0 stands for a packed box.
     fn new(at: [u64; 3], kind: u64, addresses: [u64; 2], strides: [u64; 2], extent: [u64; 3]) -> Call<Self> {
@@ -155,9 +183,16 @@ impl BoxSide {
 }
 
 /// Copies a box row by row; rows that follow one another on both sides go together.
-fn boxed(from: BoxSide, to: BoxSide, extent: [u64; 3], stream: Option<u64>, default: DefaultStream) -> Call {
+pub(crate) fn boxed(
+    from: BoxSide,
+    to: BoxSide,
+    extent: [u64; 3],
+    stream: u64,
+    default: DefaultStream,
+    returns: Return,
+) -> Call {
     let driver = driver()?;
-    let target = stream::resolve(driver, stream.unwrap_or(0), default)?;
+    let target = stream::resolve(driver, stream, default)?;
     let [width, height, depth] = extent;
     if width == 0 || height == 0 || depth == 0 {
         return Ok(());
@@ -165,17 +200,17 @@ fn boxed(from: BoxSide, to: BoxSide, extent: [u64; 3], stream: Option<u64>, defa
     let packed = from.pitch == width && to.pitch == width;
     let (rows, bytes) =
         if packed { (1, width.checked_mul(height).ok_or(INVALID_VALUE)?) } else { (height, width) };
-    let mut pinned = false;
+    let mut waits = false;
     for z in 0..depth {
         for y in 0..rows {
             let place = |side: BoxSide| side.base.wrapping_add(z * side.slice).wrapping_add(y * side.pitch);
             let (destination, source) = (place(to), place(from));
             let copy = Copy { destination, source, bytes, direction: Direction::Any };
             let sides = queue(driver, &target, copy)?;
-            pinned |= sides.0 == Side::Pinned || sides.1 == Side::Pinned;
+            waits |= returns.waits(driver, sides, copy);
         }
     }
-    if stream.is_none() && pinned {
+    if waits {
         target.stream.synchronize()?;
     }
     Ok(())
@@ -189,19 +224,19 @@ fn two_d(call: In<[u64; 16]>, stream: Option<u64>, default: DefaultStream) -> Ca
         let side = &words[at..at + 7];
         BoxSide::new([side[0], side[1], 0], side[2], [side[3], side[4]], [side[6], 0], extent)
     };
-    boxed(side(0)?, side(7)?, extent, stream, default)
+    boxed(side(0)?, side(7)?, extent, stream.unwrap_or(0), default, Return::of(stream))
 }
 
 /// `CUDA_MEMCPY3D`: eleven words for each side (x, y, z, level, type, host, device, array, reserved, pitch, height), then
 /// width, height and depth.
-fn three_d(call: In<[u64; 25]>, stream: Option<u64>, default: DefaultStream) -> Call {
+pub(crate) fn three_d(call: In<[u64; 25]>, stream: Option<u64>, default: DefaultStream) -> Call {
     let words = call.read()?;
     let extent = [words[22], words[23], words[24]];
     let side = |at: usize| {
         let side = &words[at..at + 11];
         BoxSide::new([side[0], side[1], side[2]], side[4], [side[5], side[6]], [side[9], side[10]], extent)
     };
-    boxed(side(0)?, side(11)?, extent, stream, default)
+    boxed(side(0)?, side(11)?, extent, stream.unwrap_or(0), default, Return::of(stream))
 }
 
 driver_calls! {

@@ -14,6 +14,7 @@ use crate::library::Library;
 use crate::link::Linker;
 use crate::memory::Allocations;
 use crate::module::ModuleEntry;
+use crate::pools::Pools;
 use crate::primary::Primary;
 use crate::stream::StreamEntry;
 use crate::stream_attribute::StreamAttributes;
@@ -35,6 +36,7 @@ pub(crate) struct Driver {
     pub(crate) kernels: Table<Kernel>,
     pub(crate) linkers: Table<Linker>,
     pub(crate) allocations: Allocations,
+    pub(crate) pools: Pools,
     pub(crate) stream_attributes: StreamAttributes,
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn start() -> Call {
         kernels: Table::new(Kind::Kernel),
         linkers: Table::new(Kind::Linker),
         allocations: Allocations::default(),
+        pools: Pools::new(),
         stream_attributes: StreamAttributes::default(),
     };
     let _ = DRIVER.set(driver);
@@ -95,6 +98,7 @@ impl Driver {
         drop(self.events.take(|event| event.context == context));
         drop(self.streams.take(|stream| stream.context.id == context));
         drop(self.allocations.take(context));
+        self.pools.forget(context);
         self.stream_attributes.forget(context);
     }
 }

@@ -63,6 +63,13 @@ fn query(handle: u64) -> Call {
     if find(handle)?.event.query()? { Ok(()) } else { Err(Fail(Status::ERROR_NOT_READY)) }
 }
 
+fn synchronize(handle: u64) -> Call {
+    find(handle)?.event.synchronize()?;
+    let driver = driver()?;
+    driver.pools.after_synchronise(driver);
+    Ok(())
+}
+
 fn elapsed(out: Out<f32>, start: u64, end: u64) -> Call {
     out.required()?;
     let (start, end) = (find(start)?, find(end)?);
@@ -89,7 +96,7 @@ driver_calls! {
         record(event, stream, flags, DefaultStream::PerThread)
     }
     fn cuEventQuery(event: u64) { query(event) }
-    fn cuEventSynchronize(event: u64) { Ok(find(event)?.event.synchronize()?) }
+    fn cuEventSynchronize(event: u64) { synchronize(event) }
     fn cuEventElapsedTime(out: Out<f32>, start: u64, end: u64) { elapsed(out, start, end) }
     fn cuEventElapsedTime_v2(out: Out<f32>, start: u64, end: u64) { elapsed(out, start, end) }
 }

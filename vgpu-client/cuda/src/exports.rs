@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::entry;
 use crate::{
-    callback::*, context::*, copy::*, device::*, errors::*, event::*, export_table::*, function::*, hint::*,
-    kernel::*, launch::*, library::*, limits::*, link::*, memory::*, memset::*, module::*, occupancy::*,
-    pinned::*, pointer::*, primary::*, proc_address::*, stream::*, stream_attribute::*, tensor_map::*,
-    vmm::*,
+    callback::*, context::*, copy::*, copy_batch::*, device::*, errors::*, event::*, export_table::*,
+    function::*, hint::*, kernel::*, launch::*, library::*, limits::*, link::*, managed::*, memory::*,
+    memset::*, module::*, occupancy::*, pinned::*, pointer::*, pool_calls::*, pool_order::*, primary::*,
+    proc_address::*, register::*, stream::*, stream_attribute::*, tensor_map::*, vmm::*,
 };
 
 /// Hands the table to the macro `$callback`, as rows of `name version state`, where the state is `bound` (implemented) or
@@ -45,10 +45,10 @@ macro_rules! for_each_export {
             cuDevResourceGenerateDesc 12040 stub; cuDevSmResourceSplitByCount 12040 stub;
             cuDeviceCanAccessPeer 4000 bound; cuDeviceComputeCapability 2000 bound; cuDeviceGet 2000 bound;
             cuDeviceGetAttribute 2000 bound; cuDeviceGetByPCIBusId 4010 bound; cuDeviceGetCount 2000 bound;
-            cuDeviceGetDefaultMemPool 11020 stub; cuDeviceGetDevResource 12040 stub;
+            cuDeviceGetDefaultMemPool 11020 bound; cuDeviceGetDevResource 12040 stub;
             cuDeviceGetExecAffinitySupport 11040 bound; cuDeviceGetGraphMemAttribute 11040 stub;
             cuDeviceGetHostAtomicCapabilities 13000 stub; cuDeviceGetLuid 10000 stub;
-            cuDeviceGetMemPool 11020 stub; cuDeviceGetName 2000 bound;
+            cuDeviceGetMemPool 11020 bound; cuDeviceGetName 2000 bound;
             cuDeviceGetNvSciSyncAttributes 10020 stub; cuDeviceGetP2PAtomicCapabilities 13000 stub;
             cuDeviceGetP2PAttribute 8000 bound; cuDeviceGetPCIBusId 4010 bound; cuDeviceGetProperties 2000 bound;
             cuDeviceGetTexture1DLinearMaxWidth 11010 stub; cuDeviceGetUuid 9020 bound;
@@ -58,7 +58,7 @@ macro_rules! for_each_export {
             cuDevicePrimaryCtxReset_v2 11000 bound; cuDevicePrimaryCtxRetain 7000 bound;
             cuDevicePrimaryCtxSetFlags 7000 bound; cuDevicePrimaryCtxSetFlags_v2 11000 bound;
             cuDeviceRegisterAsyncNotification 12040 stub; cuDeviceSetGraphMemAttribute 11040 stub;
-            cuDeviceSetMemPool 11020 stub; cuDeviceTotalMem 2000 bound; cuDeviceTotalMem_v2 3020 bound;
+            cuDeviceSetMemPool 11020 bound; cuDeviceTotalMem 2000 bound; cuDeviceTotalMem_v2 3020 bound;
             cuDeviceUnregisterAsyncNotification 12040 stub; cuDriverGetVersion 2020 bound; cuEGLApiInit 0 stub;
             cuEGLStreamConsumerAcquireFrame 7000 stub; cuEGLStreamConsumerConnect 7000 stub;
             cuEGLStreamConsumerConnectWithFlags 8000 stub; cuEGLStreamConsumerDisconnect 7000 stub;
@@ -158,48 +158,48 @@ macro_rules! for_each_export {
             cuLogsDumpToFile 12090 stub; cuLogsDumpToMemory 12090 stub; cuLogsRegisterCallback 12090 stub;
             cuLogsUnregisterCallback 12090 stub; cuMemAddressFree 10020 bound; cuMemAddressReserve 10020 bound;
             cuMemAdvise 8000 bound; cuMemAdvise_v2 12020 bound; cuMemAlloc 2000 stub;
-            cuMemAllocAsync 11020 stub; cuMemAllocAsync_ptsz 11020 stub; cuMemAllocFromPoolAsync 11020 stub;
-            cuMemAllocFromPoolAsync_ptsz 11020 stub; cuMemAllocHost 2000 stub; cuMemAllocHost_v2 3020 bound;
+            cuMemAllocAsync 11020 bound; cuMemAllocAsync_ptsz 11020 bound; cuMemAllocFromPoolAsync 11020 bound;
+            cuMemAllocFromPoolAsync_ptsz 11020 bound; cuMemAllocHost 2000 stub; cuMemAllocHost_v2 3020 bound;
             cuMemAllocManaged 6000 bound; cuMemAllocPitch 2000 stub; cuMemAllocPitch_v2 3020 bound;
             cuMemAlloc_v2 3020 bound; cuMemBatchDecompressAsync 12060 stub;
             cuMemBatchDecompressAsync_ptsz 12060 stub; cuMemCreate 10020 bound;
             cuMemDiscardAndPrefetchBatchAsync 13000 stub; cuMemDiscardAndPrefetchBatchAsync_ptsz 13000 stub;
             cuMemDiscardBatchAsync 13000 stub; cuMemDiscardBatchAsync_ptsz 13000 stub;
-            cuMemExportToShareableHandle 10020 stub; cuMemFree 2000 stub; cuMemFreeAsync 11020 stub;
-            cuMemFreeAsync_ptsz 11020 stub; cuMemFreeHost 2000 bound; cuMemFree_v2 3020 bound;
+            cuMemExportToShareableHandle 10020 stub; cuMemFree 2000 stub; cuMemFreeAsync 11020 bound;
+            cuMemFreeAsync_ptsz 11020 bound; cuMemFreeHost 2000 bound; cuMemFree_v2 3020 bound;
             cuMemGetAccess 10020 bound; cuMemGetAddressRange 2000 stub; cuMemGetAddressRange_v2 3020 bound;
             cuMemGetAllocationGranularity 10020 bound; cuMemGetAllocationPropertiesFromHandle 10020 bound;
-            cuMemGetAttribute 0 stub; cuMemGetAttribute_v2 0 stub; cuMemGetDefaultMemPool 13000 stub;
+            cuMemGetAttribute 0 stub; cuMemGetAttribute_v2 0 stub; cuMemGetDefaultMemPool 13000 bound;
             cuMemGetHandleForAddressRange 11070 stub; cuMemGetInfo 2000 stub; cuMemGetInfo_v2 3020 bound;
-            cuMemGetMemPool 13000 stub; cuMemHostAlloc 2020 bound; cuMemHostGetDevicePointer 2020 stub;
-            cuMemHostGetDevicePointer_v2 3020 bound; cuMemHostGetFlags 2030 bound; cuMemHostRegister 4000 stub;
-            cuMemHostRegister_v2 6050 stub; cuMemHostUnregister 4000 stub;
+            cuMemGetMemPool 13000 bound; cuMemHostAlloc 2020 bound; cuMemHostGetDevicePointer 2020 stub;
+            cuMemHostGetDevicePointer_v2 3020 bound; cuMemHostGetFlags 2030 bound; cuMemHostRegister 4000 bound;
+            cuMemHostRegister_v2 6050 bound; cuMemHostUnregister 4000 bound;
             cuMemImportFromShareableHandle 10020 stub; cuMemMap 10020 bound; cuMemMapArrayAsync 11010 stub;
-            cuMemMapArrayAsync_ptsz 11010 stub; cuMemPoolCreate 11020 stub; cuMemPoolDestroy 11020 stub;
+            cuMemMapArrayAsync_ptsz 11010 stub; cuMemPoolCreate 11020 bound; cuMemPoolDestroy 11020 bound;
             cuMemPoolExportPointer 11020 stub; cuMemPoolExportToShareableHandle 11020 stub;
-            cuMemPoolGetAccess 11020 stub; cuMemPoolGetAttribute 11020 stub;
+            cuMemPoolGetAccess 11020 bound; cuMemPoolGetAttribute 11020 bound;
             cuMemPoolImportFromShareableHandle 11020 stub; cuMemPoolImportPointer 11020 stub;
-            cuMemPoolSetAccess 11020 stub; cuMemPoolSetAttribute 11020 stub; cuMemPoolTrimTo 11020 stub;
+            cuMemPoolSetAccess 11020 bound; cuMemPoolSetAttribute 11020 bound; cuMemPoolTrimTo 11020 bound;
             cuMemPrefetchAsync 8000 bound; cuMemPrefetchAsync_ptsz 8000 bound;
             cuMemPrefetchAsync_v2 12020 bound; cuMemPrefetchAsync_v2_ptsz 12020 bound;
             cuMemPrefetchBatchAsync 13000 stub; cuMemPrefetchBatchAsync_ptsz 13000 stub;
-            cuMemRangeGetAttribute 8000 stub; cuMemRangeGetAttributes 8000 stub; cuMemRelease 10020 bound;
-            cuMemRetainAllocationHandle 11000 bound; cuMemSetAccess 10020 bound; cuMemSetMemPool 13000 stub;
+            cuMemRangeGetAttribute 8000 bound; cuMemRangeGetAttributes 8000 bound; cuMemRelease 10020 bound;
+            cuMemRetainAllocationHandle 11000 bound; cuMemSetAccess 10020 bound; cuMemSetMemPool 13000 bound;
             cuMemUnmap 10020 bound; cuMemcpy 4000 bound; cuMemcpy2D 2000 stub; cuMemcpy2DAsync 2000 stub;
             cuMemcpy2DAsync_v2 3020 bound; cuMemcpy2DAsync_v2_ptsz 7000 bound; cuMemcpy2DUnaligned 2000 stub;
             cuMemcpy2DUnaligned_v2 3020 bound; cuMemcpy2DUnaligned_v2_ptds 7000 bound; cuMemcpy2D_v2 3020 bound;
             cuMemcpy2D_v2_ptds 7000 bound; cuMemcpy3D 2000 stub; cuMemcpy3DAsync 2000 stub;
-            cuMemcpy3DAsync_v2 3020 bound; cuMemcpy3DAsync_v2_ptsz 7000 bound; cuMemcpy3DBatchAsync 12080 stub;
-            cuMemcpy3DBatchAsync_ptsz 12080 stub; cuMemcpy3DBatchAsync_v2 13000 stub;
-            cuMemcpy3DBatchAsync_v2_ptsz 13000 stub; cuMemcpy3DPeer 4000 stub; cuMemcpy3DPeerAsync 4000 stub;
-            cuMemcpy3DPeerAsync_ptsz 7000 stub; cuMemcpy3DPeer_ptds 7000 stub; cuMemcpy3D_v2 3020 bound;
+            cuMemcpy3DAsync_v2 3020 bound; cuMemcpy3DAsync_v2_ptsz 7000 bound; cuMemcpy3DBatchAsync 12080 bound;
+            cuMemcpy3DBatchAsync_ptsz 12080 bound; cuMemcpy3DBatchAsync_v2 13000 bound;
+            cuMemcpy3DBatchAsync_v2_ptsz 13000 bound; cuMemcpy3DPeer 4000 bound; cuMemcpy3DPeerAsync 4000 bound;
+            cuMemcpy3DPeerAsync_ptsz 7000 bound; cuMemcpy3DPeer_ptds 7000 bound; cuMemcpy3D_v2 3020 bound;
             cuMemcpy3D_v2_ptds 7000 bound; cuMemcpyAsync 4000 bound; cuMemcpyAsync_ptsz 7000 bound;
             cuMemcpyAtoA 2000 stub; cuMemcpyAtoA_v2 3020 stub; cuMemcpyAtoA_v2_ptds 7000 stub;
             cuMemcpyAtoD 2000 stub; cuMemcpyAtoD_v2 3020 stub; cuMemcpyAtoD_v2_ptds 7000 stub;
             cuMemcpyAtoH 2000 stub; cuMemcpyAtoHAsync 2000 stub; cuMemcpyAtoHAsync_v2 3020 stub;
             cuMemcpyAtoHAsync_v2_ptsz 7000 stub; cuMemcpyAtoH_v2 3020 stub; cuMemcpyAtoH_v2_ptds 7000 stub;
-            cuMemcpyBatchAsync 12080 stub; cuMemcpyBatchAsync_ptsz 12080 stub; cuMemcpyBatchAsync_v2 13000 stub;
-            cuMemcpyBatchAsync_v2_ptsz 13000 stub; cuMemcpyDtoA 2000 stub; cuMemcpyDtoA_v2 3020 stub;
+            cuMemcpyBatchAsync 12080 bound; cuMemcpyBatchAsync_ptsz 12080 bound; cuMemcpyBatchAsync_v2 13000 bound;
+            cuMemcpyBatchAsync_v2_ptsz 13000 bound; cuMemcpyDtoA 2000 stub; cuMemcpyDtoA_v2 3020 stub;
             cuMemcpyDtoA_v2_ptds 7000 stub; cuMemcpyDtoD 2000 stub; cuMemcpyDtoDAsync 3000 stub;
             cuMemcpyDtoDAsync_v2 3020 bound; cuMemcpyDtoDAsync_v2_ptsz 7000 bound; cuMemcpyDtoD_v2 3020 bound;
             cuMemcpyDtoD_v2_ptds 7000 bound; cuMemcpyDtoH 2000 stub; cuMemcpyDtoHAsync 2000 stub;
@@ -236,7 +236,7 @@ macro_rules! for_each_export {
             cuOccupancyMaxPotentialBlockSizeWithFlags 7000 bound; cuOccupancyMaxPotentialClusterSize 11070 bound;
             cuParamSetSize 2000 stub; cuParamSetTexRef 2000 stub; cuParamSetf 2000 stub; cuParamSeti 2000 stub;
             cuParamSetv 2000 stub; cuPointerGetAttribute 4000 bound; cuPointerGetAttributes 7000 bound;
-            cuPointerSetAttribute 6000 stub; cuProfilerInitialize 4000 stub; cuProfilerStart 4000 bound;
+            cuPointerSetAttribute 6000 bound; cuProfilerInitialize 4000 stub; cuProfilerStart 4000 bound;
             cuProfilerStop 4000 bound; cuSignalExternalSemaphoresAsync 10000 stub;
             cuSignalExternalSemaphoresAsync_ptsz 10000 stub; cuStreamAddCallback 5000 bound;
             cuStreamAddCallback_ptsz 7000 bound; cuStreamAttachMemAsync 6000 bound;

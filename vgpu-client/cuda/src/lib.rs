@@ -19,11 +19,13 @@
 #[macro_use]
 mod entry;
 
+mod advice;
 mod attributes;
 mod callback;
 mod calls;
 mod context;
 mod copy;
+mod copy_batch;
 mod current;
 mod debugger;
 mod device;
@@ -47,6 +49,7 @@ mod library;
 mod limits;
 mod link;
 mod log;
+mod managed;
 mod memory;
 mod memset;
 mod module;
@@ -54,8 +57,14 @@ mod occupancy;
 mod pinned;
 mod pointer;
 mod pointers;
+mod pool;
+mod pool_cache;
+mod pool_calls;
+mod pool_order;
+mod pools;
 mod primary;
 mod proc_address;
+mod register;
 mod stream;
 mod stream_attribute;
 mod table;

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
-use vgpu_client::{DeviceBuffer, PinnedBuffer};
+use vgpu_client::{DeviceBuffer, HostRegistration, PinnedBuffer, Status};
 
+use crate::advice::Advised;
 use crate::context::Context;
 use crate::current;
 use crate::driver::driver;
-use crate::fail::{Call, INVALID_VALUE};
+use crate::fail::{Call, Fail, INVALID_VALUE};
 use crate::pointers::Out;
+use crate::pool::PooledBlock;
 
 /// Alignment of the rows of pitched memory, in bytes. Real drivers use 512, so programs expect no less.
 const PITCH_ALIGN: u64 = 512;
@@ -21,15 +23,19 @@ pub(crate) enum Memory {
     /// With the flags that it was made with.
     Pinned(PinnedBuffer<u8>, u32),
     /// Managed memory, in its first form: pinned memory that both sides reach.
-    Managed(PinnedBuffer<u8>),
+    Managed(PinnedBuffer<u8>, Advised),
     /// Device memory that the program has mapped: where, and its bytes.
     Mapped(u64, u64),
+    /// A block of a memory pool.
+    Pooled(PooledBlock),
+    /// Memory of the program, pinned where it is.
+    Registered(HostRegistration),
 }
 
 impl Memory {
     /// Whether it is memory of the device alone.
     pub(crate) const fn is_device(&self) -> bool {
-        matches!(self, Self::Device(_) | Self::Mapped(..))
+        matches!(self, Self::Device(_) | Self::Mapped(..) | Self::Pooled(_))
     }
 }
 
@@ -43,6 +49,8 @@ pub(crate) struct Allocation {
     pub(crate) context_handle: u64,
     /// A number that is never used again, unlike the address.
     pub(crate) serial: u64,
+    /// Whether synchronous calls wait for all that they do with it, also where they need not.
+    pub(crate) sync_memops: bool,
     pub(crate) memory: Memory,
 }
 
@@ -51,7 +59,9 @@ impl Allocation {
         match &self.memory {
             Memory::Device(buffer) => buffer.address().0,
             Memory::Mapped(address, _) => *address,
-            Memory::Pinned(buffer, _) | Memory::Managed(buffer) => buffer.address().0,
+            Memory::Pinned(buffer, _) | Memory::Managed(buffer, _) => buffer.address().0,
+            Memory::Pooled(block) => block.address,
+            Memory::Registered(registration) => registration.address().0,
         }
     }
 
@@ -59,7 +69,9 @@ impl Allocation {
         match &self.memory {
             Memory::Device(buffer) => buffer.bytes(),
             Memory::Mapped(_, bytes) => *bytes,
-            Memory::Pinned(buffer, _) | Memory::Managed(buffer) => buffer.bytes(),
+            Memory::Pinned(buffer, _) | Memory::Managed(buffer, _) => buffer.bytes(),
+            Memory::Pooled(block) => block.bytes,
+            Memory::Registered(registration) => registration.bytes(),
         }
     }
 }
@@ -92,7 +104,7 @@ impl Allocations {
         let mut entries = self.entries.write();
         entries.0 += 1;
         let serial = entries.0;
-        let allocation = Allocation { context, context_handle, serial, memory };
+        let allocation = Allocation { context, context_handle, serial, sync_memops: false, memory };
         let base = allocation.base();
         entries.1.insert(base, allocation);
         base
@@ -103,6 +115,22 @@ impl Allocations {
         let entries = self.entries.read();
         let (base, allocation) = entries.1.range(..=address).next_back()?;
         (address - base < allocation.bytes()).then(|| look(allocation))
+    }
+
+    /// Sets [`Allocation::sync_memops`] of what holds `address`; `None` where nothing does.
+    pub(crate) fn set_sync_memops(&self, address: u64, value: bool) -> Option<()> {
+        let mut entries = self.entries.write();
+        let (base, allocation) = entries.1.range_mut(..=address).next_back()?;
+        if address - base >= allocation.bytes() {
+            return None;
+        }
+        allocation.sync_memops = value;
+        Some(())
+    }
+
+    /// Whether a synchronous call that names `address` waits in any case.
+    pub(crate) fn is_sync(&self, address: u64) -> bool {
+        self.find(address, |allocation| allocation.sync_memops) == Some(true)
     }
 
     /// Takes out the allocation that begins at `base`, if `choose` likes it. Dropping it frees it.
@@ -123,8 +151,15 @@ fn alloc(out: Out<u64>, bytes: u64) -> Call {
     let context = current::context()?;
     out.required()?;
     let bytes = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
-    let buffer = context.inner.alloc_bytes(bytes)?;
-    out.set(driver()?.allocations.add(&context, Memory::Device(buffer)));
+    let driver = driver()?;
+    let buffer = match context.inner.alloc_bytes(bytes).map_err(Fail::from) {
+        // What memory pools hold and do not use is there for everybody.
+        Err(Fail(Status::ERROR_OUT_OF_MEMORY)) if driver.pools.release_all() => {
+            context.inner.alloc_bytes(bytes)?
+        }
+        outcome => outcome?,
+    };
+    out.set(driver.allocations.add(&context, Memory::Device(buffer)));
     Ok(())
 }
 
@@ -139,17 +174,23 @@ fn alloc_pitch(out: Out<u64>, pitch: Out<u64>, width: u64, height: u64, element_
     Ok(())
 }
 
-fn free(address: u64) -> Call {
+/// Frees device, managed or pool memory; 0 is nothing to free.
+pub(crate) fn free(address: u64) -> Call {
     let driver = driver()?;
     if address == 0 {
         return Ok(());
     }
     let allocation = driver
         .allocations
-        .remove(address, |memory| matches!(memory, Memory::Device(_) | Memory::Managed(_)))
+        .remove(address, |memory| {
+            matches!(memory, Memory::Device(_) | Memory::Managed(..) | Memory::Pooled(_))
+        })
         .ok_or(INVALID_VALUE)?;
-    if let Memory::Managed(_) = allocation.memory {
-        crate::pinned::settle(driver, &allocation)?;
+    let context = allocation.context_handle;
+    match allocation.memory {
+        Memory::Pooled(block) => return crate::pool_order::free_now(driver, block, context),
+        Memory::Managed(..) => crate::pinned::settle(driver, &allocation)?,
+        _ => {}
     }
     drop(allocation);
     Ok(())

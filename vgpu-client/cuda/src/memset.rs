@@ -32,10 +32,11 @@ fn fill(
     pitch: u64,
     element: Element,
     extent: [u64; 2],
-    stream: u64,
+    stream: Option<u64>,
     default: DefaultStream,
 ) -> Call {
-    let target = stream::resolve(driver()?, stream, default)?;
+    let driver = driver()?;
+    let target = stream::resolve(driver, stream.unwrap_or(0), default)?;
     let [width, height] = extent;
     let row = width.checked_mul(element.bytes()).ok_or(INVALID_VALUE)?;
     if row == 0 || height == 0 {
@@ -57,6 +58,15 @@ fn fill(
             Element::Word(value) => target.stream.memset(address, value, count)?,
         }
     }
+    // A fill of device memory is asynchronous in either form; the program can see pinned memory only, and what it has set
+    // to be synchronous.
+    let is_seen = || {
+        let seen = driver.allocations.find(to, |found| found.sync_memops || !found.memory.is_device());
+        seen == Some(true)
+    };
+    if stream.is_none() && is_seen() {
+        target.stream.synchronize()?;
+    }
     Ok(())
 }
 
@@ -65,28 +75,28 @@ macro_rules! memsets {
         $flat:ident $flat_ptds:ident $flat_queued:ident $flat_queued_ptsz:ident;)*) => {
         $(driver_calls! {
             fn $plain(to: u64, value: $value, count: u64) {
-                fill(to, 0, Element::$element(value), [count, 1], 0, Legacy)
+                fill(to, 0, Element::$element(value), [count, 1], None, Legacy)
             }
             fn $plain_ptds(to: u64, value: $value, count: u64) {
-                fill(to, 0, Element::$element(value), [count, 1], 0, PerThread)
+                fill(to, 0, Element::$element(value), [count, 1], None, PerThread)
             }
             fn $queued(to: u64, value: $value, count: u64, stream: u64) {
-                fill(to, 0, Element::$element(value), [count, 1], stream, Legacy)
+                fill(to, 0, Element::$element(value), [count, 1], Some(stream), Legacy)
             }
             fn $queued_ptsz(to: u64, value: $value, count: u64, stream: u64) {
-                fill(to, 0, Element::$element(value), [count, 1], stream, PerThread)
+                fill(to, 0, Element::$element(value), [count, 1], Some(stream), PerThread)
             }
             fn $flat(to: u64, pitch: u64, value: $value, width: u64, height: u64) {
-                fill(to, pitch, Element::$element(value), [width, height], 0, Legacy)
+                fill(to, pitch, Element::$element(value), [width, height], None, Legacy)
             }
             fn $flat_ptds(to: u64, pitch: u64, value: $value, width: u64, height: u64) {
-                fill(to, pitch, Element::$element(value), [width, height], 0, PerThread)
+                fill(to, pitch, Element::$element(value), [width, height], None, PerThread)
             }
             fn $flat_queued(to: u64, pitch: u64, value: $value, width: u64, height: u64, stream: u64) {
-                fill(to, pitch, Element::$element(value), [width, height], stream, Legacy)
+                fill(to, pitch, Element::$element(value), [width, height], Some(stream), Legacy)
             }
             fn $flat_queued_ptsz(to: u64, pitch: u64, value: $value, width: u64, height: u64, stream: u64) {
-                fill(to, pitch, Element::$element(value), [width, height], stream, PerThread)
+                fill(to, pitch, Element::$element(value), [width, height], Some(stream), PerThread)
             }
         })*
     };

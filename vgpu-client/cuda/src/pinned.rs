@@ -1,5 +1,6 @@
-//! Pinned and managed memory: host memory that kernels reach at the same address.
+//! Pinned memory: host memory that kernels reach at the same address.
 
+use crate::context::Context;
 use crate::current;
 use crate::driver::{Driver, driver};
 use crate::fail::{Call, INVALID_VALUE};
@@ -11,9 +12,6 @@ const HOST_FLAGS_KNOWN: u32 = 7;
 
 /// `CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP`, what memory of `cuMemAllocHost` has under unified addressing.
 const HOST_FLAGS_DEFAULT: u32 = 3;
-
-/// `CU_MEM_ATTACH_GLOBAL` and `CU_MEM_ATTACH_HOST`.
-const ATTACH_KNOWN: [u32; 2] = [1, 2];
 
 fn alloc(out: Out<u64>, bytes: u64, flags: u32) -> Call {
     let context = current::context()?;
@@ -27,18 +25,6 @@ fn alloc(out: Out<u64>, bytes: u64, flags: u32) -> Call {
     Ok(())
 }
 
-fn alloc_managed(out: Out<u64>, bytes: u64, flags: u32) -> Call {
-    let context = current::context()?;
-    out.required()?;
-    if !ATTACH_KNOWN.contains(&flags) {
-        return Err(INVALID_VALUE);
-    }
-    let bytes = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
-    let buffer = context.inner.pinned::<u8>(bytes)?;
-    out.set(driver()?.allocations.add(&context, Memory::Managed(buffer)));
-    Ok(())
-}
-
 fn free(address: u64) -> Call {
     let driver = driver()?;
     let allocation = driver.allocations.remove(address, |memory| matches!(memory, Memory::Pinned(..)));
@@ -49,13 +35,17 @@ fn free(address: u64) -> Call {
 /// Waits for the kernels that may use pinned memory: they know it by its address only, so nothing else tells.
 pub(crate) fn settle(driver: &Driver, allocation: &Allocation) -> Call {
     match crate::context::find(driver, allocation.context_handle) {
-        // The wait's own failure is that of earlier work; the memory is free all the same.
-        Ok(context) => Ok(context.inner.synchronize().or_else(|error| match error {
-            vgpu_client::Error::Sticky { .. } => Ok(()),
-            error => Err(error),
-        })?),
+        Ok(context) => finish(&context),
         Err(_) => Ok(()),
     }
+}
+
+/// Waits for all work of a context whose memory is about to be free, which it is also where that work met a fault.
+pub(crate) fn finish(context: &Context) -> Call {
+    Ok(context.inner.synchronize().or_else(|error| match error {
+        vgpu_client::Error::Sticky { .. } => Ok(()),
+        error => Err(error),
+    })?)
 }
 
 driver_calls! {
@@ -81,5 +71,4 @@ driver_calls! {
         out.set(flags.flatten().ok_or(INVALID_VALUE)?);
         Ok(())
     }
-    fn cuMemAllocManaged(out: Out<u64>, bytes: u64, flags: u32) { alloc_managed(out, bytes, flags) }
 }

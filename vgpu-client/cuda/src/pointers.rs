@@ -33,6 +33,11 @@ impl<T> Out<T> {
         self.0.is_null()
     }
 
+    /// A result that the caller does not ask for.
+    pub(crate) const fn unwanted() -> Self {
+        Self(std::ptr::null_mut())
+    }
+
     /// Writes the result; null is a caller that does not want it.
     pub(crate) fn set(self, value: T) {
         if !self.0.is_null() {

@@ -101,7 +101,10 @@ fn destroy(handle: u64) -> Call {
 }
 
 fn synchronize(handle: u64, default: DefaultStream) -> Call {
-    Ok(resolve(driver()?, handle, default)?.stream.synchronize()?)
+    let driver = driver()?;
+    resolve(driver, handle, default)?.stream.synchronize()?;
+    driver.pools.after_synchronise(driver);
+    Ok(())
 }
 
 fn query(handle: u64, default: DefaultStream) -> Call {

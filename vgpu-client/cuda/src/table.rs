@@ -20,6 +20,7 @@ pub(crate) enum Kind {
     Function,
     Library,
     Kernel,
+    Pool,
     Linker,
 }
 

@@ -256,6 +256,11 @@ impl Machine {
         while let Ok(message) = self.link.recv() {
             match codec::decode(&message.body).unwrap() {
                 GuestMessage::RegionAdd { request, bytes } => self.add_region(request, bytes, &mut next_id),
+                GuestMessage::RegionAddAt { request, .. } => {
+                    let answer =
+                        HostMessage::RegionRefused { request, status: Status::ERROR_NOT_SUPPORTED.0 };
+                    let _ = self.link.send(&codec::encode(&answer).unwrap(), &[]);
+                }
                 GuestMessage::RegionRemove { request, id } => {
                     self.heap.lock().retain(|_, (live, _)| *live != id);
                     let answer = HostMessage::RegionRemoved { request };

@@ -1,7 +1,8 @@
-//! The regions of a window: control, staging, and the pinned heap's.
+//! The regions of a window: control, staging, the pinned heap's, and those at addresses of the guest's.
 
 use std::sync::Arc;
 
+use vgpu_proto::limits::REGION_ADDRESS_MIN;
 use vgpu_proto::{RegionId, Status};
 use vgpu_window::{Region, Reservation};
 
@@ -18,9 +19,9 @@ pub(super) struct Regions {
 #[derive(Debug)]
 enum Slot {
     Free,
-    /// A part of the heap's range is set aside; its region is being made or unmade.
+    /// Addresses are set aside; their region is being made or unmade.
     Changing {
-        offset: u64,
+        address: u64,
         bytes: u64,
     },
     Live(Arc<Region>),
@@ -30,7 +31,9 @@ enum Slot {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vacancy {
     pub(super) id: u32,
-    pub(super) offset: u64,
+    pub(super) address: u64,
+    /// Whole pages.
+    pub(super) bytes: u64,
 }
 
 impl Regions {
@@ -47,30 +50,51 @@ impl Regions {
         &self.heap
     }
 
-    /// Sets an id and a part of the heap's range aside. Returns the size, rounded up to pages.
-    pub(super) fn reserve(&mut self, bytes: u64) -> Result<(Vacancy, u64), Status> {
-        if bytes == 0 {
+    /// Sets an id and a part of the heap's range aside, of `bytes` bytes rounded up to pages.
+    pub(super) fn reserve(&mut self, bytes: u64) -> Result<Vacancy, Status> {
+        let bytes = whole_pages(bytes)?;
+        let offset = self.gap(bytes).ok_or(Status::ERROR_OUT_OF_MEMORY)?;
+        self.set_aside(self.heap.base() + offset, bytes)
+    }
+
+    /// Sets an id aside for a region at an address of the guest's choice.
+    pub(super) fn reserve_at(&mut self, address: u64, bytes: u64) -> Result<Vacancy, Status> {
+        let bytes = whole_pages(bytes)?;
+        if !address.is_multiple_of(PAGE_BYTES) {
             return Err(Status::ERROR_INVALID_VALUE);
         }
-        let bytes = bytes.checked_next_multiple_of(PAGE_BYTES).ok_or(Status::ERROR_OUT_OF_MEMORY)?;
-        let offset = self.gap(bytes).ok_or(Status::ERROR_OUT_OF_MEMORY)?;
+        let end = address.checked_add(bytes).ok_or(Status::ERROR_INVALID_VALUE)?;
+        let heap = (self.heap.base(), self.heap.len());
+        let mut taken = self.slots.iter().filter_map(extent).chain([heap]);
+        if address < REGION_ADDRESS_MIN || taken.any(|(start, bytes)| start < end && start + bytes > address)
+        {
+            return Err(Status::ERROR_NOT_SUPPORTED);
+        }
+        self.set_aside(address, bytes)
+    }
+
+    fn set_aside(&mut self, address: u64, bytes: u64) -> Result<Vacancy, Status> {
         let free = self.slots.iter().position(|slot| matches!(slot, Slot::Free));
         let at = free.unwrap_or(self.slots.len());
         let id = u32::try_from(at).map_err(|_| Status::ERROR_OUT_OF_MEMORY)?;
         if id >= self.limit {
             return Err(Status::ERROR_OUT_OF_MEMORY);
         }
-        let slot = Slot::Changing { offset, bytes };
+        let slot = Slot::Changing { address, bytes };
         match self.slots.get_mut(at) {
             Some(free) => *free = slot,
             None => self.slots.push(slot),
         }
-        Ok((Vacancy { id, offset }, bytes))
+        Ok(Vacancy { id, address, bytes })
     }
 
     /// The lowest offset in the heap's range at which `bytes` are free.
     fn gap(&self, bytes: u64) -> Option<u64> {
-        let mut taken: Vec<(u64, u64)> = self.slots.iter().filter_map(|slot| self.extent(slot)).collect();
+        let in_heap = |(address, bytes): (u64, u64)| {
+            let offset = address.checked_sub(self.heap.base())?;
+            (offset < self.heap.len()).then_some((offset, bytes))
+        };
+        let mut taken: Vec<(u64, u64)> = self.slots.iter().filter_map(extent).filter_map(in_heap).collect();
         taken.sort_unstable();
         let mut at = 0u64;
         for (offset, taken_bytes) in taken {
@@ -82,17 +106,6 @@ impl Regions {
         (at.checked_add(bytes)? <= self.heap.len()).then_some(at)
     }
 
-    fn extent(&self, slot: &Slot) -> Option<(u64, u64)> {
-        match slot {
-            Slot::Free => None,
-            Slot::Changing { offset, bytes } => Some((*offset, *bytes)),
-            Slot::Live(region) => {
-                let offset = region.address().checked_sub(self.heap.base())?;
-                (offset < self.heap.len()).then_some((offset, region.len()))
-            }
-        }
-    }
-
     pub(super) fn fill(&mut self, place: Vacancy, region: Arc<Region>) {
         self.slots[place.id as usize] = Slot::Live(region);
     }
@@ -101,13 +114,13 @@ impl Regions {
         self.slots[place.id as usize] = Slot::Free;
     }
 
-    /// Takes a region of the heap out; its range stays set aside until [`Regions::vacate`].
+    /// Takes a region of the guest's out, of the heap or not; its range stays set aside until [`Regions::vacate`].
     pub(super) fn take(&mut self, id: u32) -> Result<Arc<Region>, Status> {
-        let heap = id > RegionId::STAGING.0;
-        let slot = self.slots.get_mut(id as usize).filter(|_| heap).ok_or(Status::ERROR_INVALID_VALUE)?;
+        let added = id > RegionId::STAGING.0;
+        let slot = self.slots.get_mut(id as usize).filter(|_| added).ok_or(Status::ERROR_INVALID_VALUE)?;
         let Slot::Live(region) = slot else { return Err(Status::ERROR_INVALID_VALUE) };
         let region = region.clone();
-        *slot = Slot::Changing { offset: region.address() - self.heap.base(), bytes: region.len() };
+        *slot = Slot::Changing { address: region.address(), bytes: region.len() };
         Ok(region)
     }
 
@@ -122,4 +135,20 @@ impl Regions {
             _ => None,
         }
     }
+}
+
+/// Address and size of what a slot takes.
+fn extent(slot: &Slot) -> Option<(u64, u64)> {
+    match slot {
+        Slot::Free => None,
+        Slot::Changing { address, bytes } => Some((*address, *bytes)),
+        Slot::Live(region) => Some((region.address(), region.len())),
+    }
+}
+
+fn whole_pages(bytes: u64) -> Result<u64, Status> {
+    if bytes == 0 {
+        return Err(Status::ERROR_INVALID_VALUE);
+    }
+    bytes.checked_next_multiple_of(PAGE_BYTES).ok_or(Status::ERROR_OUT_OF_MEMORY)
 }

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use vgpu_proto::control::Closing;
 use vgpu_proto::handshake::{Limits, RegionDescription};
 use vgpu_proto::{Op, Status, limits, window};
-use vgpu_window::{Region, Reservation, futex};
+use vgpu_window::{Region, Reservation, WindowError, futex};
 
 use super::context_limits::LimitCharges;
 use super::credit::Ledger;
 use super::memory::Allocations;
-use super::region::Regions;
+use super::region::{Regions, Vacancy};
 use super::vmm::Vmm;
 use super::words::Words;
 use super::{CreditKind, CreditSource, SessionConfig, SessionSink};
@@ -144,35 +144,65 @@ impl Session {
     /// # Errors
     /// `INVALID_VALUE` for no bytes, `OUT_OF_MEMORY` when a limit, the quota or the heap's range is reached.
     pub fn region_add(&self, bytes: u64) -> Result<(RegionDescription, OwnedFd), Status> {
-        let (place, bytes) = self.regions.lock().reserve(bytes)?;
-        let added = self.region_fill(place, bytes);
+        let (place, heap) = {
+            let mut regions = self.regions.lock();
+            (regions.reserve(bytes)?, regions.heap().clone())
+        };
+        self.region_fill(place, || {
+            let offset = place.address - heap.base();
+            Region::create_shared_at("vgpu-heap", &heap, offset, place.bytes)
+        })
+    }
+
+    /// Adds a region at an address of the guest's, which this process then has nothing else at. May block.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for no bytes or half pages, `NOT_SUPPORTED` where the addresses are taken in this process,
+    /// `OUT_OF_MEMORY` when a limit or the quota is reached.
+    pub fn region_add_at(&self, address: u64, bytes: u64) -> Result<(RegionDescription, OwnedFd), Status> {
+        let place = self.regions.lock().reserve_at(address, bytes)?;
+        self.region_fill(place, || Region::create_shared_alone("vgpu-pinned", address, place.bytes))
+    }
+
+    fn region_fill(
+        &self,
+        place: Vacancy,
+        make: impl FnOnce() -> Result<(Region, OwnedFd), WindowError>,
+    ) -> Result<(RegionDescription, OwnedFd), Status> {
+        let added = self.region_make(place, make);
         if added.is_err() {
             self.regions.lock().cancel(place);
         }
         added
     }
 
-    fn region_fill(
+    fn region_make(
         &self,
-        place: super::region::Vacancy,
-        bytes: u64,
+        place: Vacancy,
+        make: impl FnOnce() -> Result<(Region, OwnedFd), WindowError>,
     ) -> Result<(RegionDescription, OwnedFd), Status> {
+        let bytes = place.bytes;
         self.ledger.take(CreditKind::Pinned, bytes)?;
         let give = |status| {
             self.ledger.give(CreditKind::Pinned, bytes);
             status
         };
-        let heap = self.regions.lock().heap().clone();
-        let (region, descriptor) = Region::create_shared_at("vgpu-heap", &heap, place.offset, bytes)
-            .map_err(|_| give(Status::ERROR_OUT_OF_MEMORY))?;
+        let (region, descriptor) = make().map_err(|error| match error {
+            WindowError::AddressTaken { .. } => give(Status::ERROR_NOT_SUPPORTED),
+            _ => give(Status::ERROR_OUT_OF_MEMORY),
+        })?;
         let region = Arc::new(region);
-        self.device.host_region_add(region.address(), &region).map_err(|error| give(error.status))?;
+        self.device.host_region_add(region.address(), &region).map_err(|error| match error.status {
+            // The guest's numbers were checked: the device has something at these addresses.
+            Status::ERROR_INVALID_VALUE => give(Status::ERROR_NOT_SUPPORTED),
+            status => give(status),
+        })?;
         let description = RegionDescription { id: place.id, bytes, address: region.address() };
         self.regions.lock().fill(place, region);
         Ok((description, descriptor))
     }
 
-    /// Removes a region of the pinned heap. The guest has waited for the work that uses it. May block.
+    /// Removes a region of the guest's. The guest has waited for the work that uses it. May block.
     ///
     /// # Errors
     /// `INVALID_VALUE` when there is no such region.

@@ -39,6 +39,8 @@ pub mod link;
 #[expect(unsafe_code, reason = "calls that change the address space")]
 mod map;
 mod memfd;
+#[expect(unsafe_code, reason = "replaces pages under a running program")]
+mod moved;
 #[expect(unsafe_code, reason = "access to memory that others change")]
 mod raw;
 mod read_once;
@@ -51,6 +53,7 @@ mod reservation;
 pub use counting::CountingRegion;
 pub use error::{OutOfRange, WindowError};
 pub use map::page_bytes;
+pub use moved::{Moved, ProgramPages, Unmovable};
 pub use read_once::ReadOnce;
 pub use region::Region;
 pub use reservation::{RESERVATION_REGIONS_MAX, Reservation};

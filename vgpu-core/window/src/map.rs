@@ -45,6 +45,28 @@ impl Pages {
         Ok(Pages { start: start.map_err(WindowError::os("mmap"))?, bytes, place: Place::Anywhere })
     }
 
+    /// Maps enough pages for `bytes` bytes at `address`, outside of all reservations, if nothing is there.
+    pub(crate) fn alone(address: u64, bytes: u64, backing: Backing<'_>) -> Result<Pages, WindowError> {
+        let whole = whole_pages(bytes)?;
+        check_aligned(address)?;
+        let taken = WindowError::AddressTaken { base: address, bytes };
+        if address == 0 {
+            return Err(taken);
+        }
+        let at = ptr::without_provenance_mut(address as usize);
+        // SAFETY: NOREPLACE makes the kernel refuse instead of replacing what is there; kernels before 4.17 take the
+        // address as a hint only.
+        let start = match unsafe { map(at, whole, MapFlags::FIXED_NOREPLACE, backing) } {
+            Ok(start) => start,
+            // Addresses that the kernel has for nobody are as good as taken.
+            Err(Errno::EXIST | Errno::PERM | Errno::INVAL) => return Err(taken),
+            Err(errno) => return Err(WindowError::os("mmap")(errno)),
+        };
+        // Pages that an old kernel put elsewhere are unmapped by their drop.
+        let pages = Pages { start, bytes: whole, place: Place::Anywhere };
+        if start.as_ptr().expose_provenance() as u64 == address { Ok(pages) } else { Err(taken) }
+    }
+
     /// Maps enough pages for `bytes` bytes at `offset` bytes into `reservation`.
     pub(crate) fn reserved(
         reservation: &Arc<Reservation>,
@@ -97,6 +119,12 @@ pub(crate) fn whole_pages(bytes: u64) -> Result<usize, WindowError> {
         .and_then(|rounded| isize::try_from(rounded).ok())
         .map(isize::cast_unsigned)
         .ok_or(WindowError::TooLarge { bytes })
+}
+
+/// Checks that an address, offset or length is a multiple of the page size.
+pub(crate) fn check_aligned(value: u64) -> Result<(), WindowError> {
+    let page_bytes = page_bytes();
+    if value.is_multiple_of(page_bytes) { Ok(()) } else { Err(WindowError::Misaligned { value, page_bytes }) }
 }
 
 /// The size of a page of memory in bytes, which the kernel may choose at boot.

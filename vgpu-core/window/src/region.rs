@@ -74,6 +74,22 @@ impl Region {
         Ok((Region { pages, len: bytes }, file))
     }
 
+    /// As [`create_shared`](Region::create_shared), at `address`, a multiple of the page size, where nothing may be yet.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressTaken`](WindowError::AddressTaken), [`Misaligned`](WindowError::Misaligned) and those of
+    /// [`create_shared`](Region::create_shared).
+    pub fn create_shared_alone(
+        name: &str,
+        address: u64,
+        bytes: u64,
+    ) -> Result<(Region, OwnedFd), WindowError> {
+        let file = create_file(name, bytes)?;
+        let pages = Pages::alone(address, bytes, Backing::File(file.as_fd()))?;
+        Ok((Region { pages, len: bytes }, file))
+    }
+
     /// Maps a memory file that another process made and that has `bytes` bytes. Both may be a hostile peer's: the
     /// file is checked first, so that nothing the peer does to it later makes an access here fault.
     ///

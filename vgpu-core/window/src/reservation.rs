@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mm::MapFlags;
 
 use crate::WindowError;
-use crate::map::{self, Backing, page_bytes, whole_pages};
+use crate::map::{self, Backing, check_aligned, whole_pages};
 
 /// How many regions one [`Reservation`] holds at most.
 ///
@@ -246,11 +246,6 @@ unsafe impl Send for Reservation {}
 
 // SAFETY: the range is changed only under the lock.
 unsafe impl Sync for Reservation {}
-
-fn check_aligned(value: u64) -> Result<(), WindowError> {
-    let page_bytes = page_bytes();
-    if value.is_multiple_of(page_bytes) { Ok(()) } else { Err(WindowError::Misaligned { value, page_bytes }) }
-}
 
 #[cfg(test)]
 mod tests;

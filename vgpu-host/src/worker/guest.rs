@@ -1,7 +1,7 @@
 //! The guest's socket: requests for regions come in, and its end is the worker's end.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use vgpu_core::session::{Session, closing_for};
 use vgpu_proto::codec::{self, CodecError};
 use vgpu_proto::control::{Closing, GuestMessage, HostMessage};
+use vgpu_proto::handshake::RegionDescription;
 use vgpu_proto::limits::REPLY_SLOTS;
 use vgpu_proto::{Status, Violation};
 use vgpu_window::link::{Link, LinkError, Message};
@@ -88,12 +89,16 @@ fn queue(requests: &Sender<GuestMessage>, message: GuestMessage) -> Result<(), V
 }
 
 fn serve(link: &Link, session: &Session, requests: &Receiver<GuestMessage>) {
+    let added = |request, answer: Result<(RegionDescription, OwnedFd), Status>| match answer {
+        Ok((region, fd)) => send(link, &HostMessage::RegionAdded { request, region }, &[fd.as_fd()]),
+        Err(status) => refuse(link, request, status),
+    };
     for message in requests {
         let served = match message {
-            GuestMessage::RegionAdd { request, bytes } => match session.region_add(bytes) {
-                Ok((region, fd)) => send(link, &HostMessage::RegionAdded { request, region }, &[fd.as_fd()]),
-                Err(status) => refuse(link, request, status),
-            },
+            GuestMessage::RegionAdd { request, bytes } => added(request, session.region_add(bytes)),
+            GuestMessage::RegionAddAt { request, address, bytes } => {
+                added(request, session.region_add_at(address, bytes))
+            }
             GuestMessage::RegionRemove { request, id } => match session.region_remove(id) {
                 Ok(()) => send(link, &HostMessage::RegionRemoved { request }, &[]),
                 Err(status) => refuse(link, request, status),

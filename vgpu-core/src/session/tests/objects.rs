@@ -226,3 +226,35 @@ fn regions_of_the_heap_come_and_go_within_their_quota() {
     let (again, _) = guest.session.region_add(3 * 4096).unwrap();
     assert_eq!(again.address, first.address);
 }
+
+#[test]
+fn a_region_lies_where_the_guest_has_its_memory_or_nowhere() {
+    let device = Arc::new(MockDevice::default());
+    let guest = session_with(&device, 3 * 4096);
+    let session = &guest.session;
+    // Free addresses of this process, which is worker and guest at once here.
+    let place = vgpu_window::Reservation::new_anywhere(4 * 4096).unwrap();
+    let base = place.base();
+    assert_eq!(session.region_add_at(base, 4096).unwrap_err(), Status::ERROR_NOT_SUPPORTED, "taken");
+    drop(place);
+    let (region, _) = session.region_add_at(base, 4_097).unwrap();
+    assert_eq!((region.address, region.bytes, region.id), (base, 8_192, 2));
+    for (address, bytes, status) in [
+        (base + 4096, 4096, Status::ERROR_NOT_SUPPORTED),
+        (base - 4096, 8192, Status::ERROR_NOT_SUPPORTED),
+        (base + 100, 4096, Status::ERROR_INVALID_VALUE),
+        (base, 0, Status::ERROR_INVALID_VALUE),
+        (u64::MAX - 4095, 4096, Status::ERROR_INVALID_VALUE),
+        (u64::MAX - 8191, 4096, Status::ERROR_OUT_OF_MEMORY),
+        (0, 4096, Status::ERROR_NOT_SUPPORTED),
+        (vgpu_proto::limits::REGION_ADDRESS_MIN - 4096, 4096, Status::ERROR_NOT_SUPPORTED),
+        (base + 2 * 4096, 8192, Status::ERROR_OUT_OF_MEMORY),
+    ] {
+        assert_eq!(session.region_add_at(address, bytes).unwrap_err(), status, "{bytes} at {address:#x}");
+    }
+    let (heap, _) = session.region_add(4096).unwrap();
+    assert_eq!(session.region_add_at(heap.address, 4096).unwrap_err(), Status::ERROR_NOT_SUPPORTED);
+    assert_eq!(session.region_remove(heap.id), Ok(()));
+    assert_eq!(session.region_remove(region.id), Ok(()));
+    session.region_add_at(base, 3 * 4096).unwrap();
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::Region;
+use crate::map::page_bytes;
 
 fn pages(count: u64) -> u64 {
     count * page_bytes()
