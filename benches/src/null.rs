@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_core::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LinkedImage, LoadedModule,
-    MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory,
-    Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphPlan, LinkedImage,
+    LoadedModule, MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap,
+    VirtualMemory, Work,
 };
 use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
 use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
+use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_proto::jit::{JitOption, LinkInput};
 use vgpu_window::{Region, Reservation};
@@ -207,6 +208,16 @@ impl Context for NullContext {
     fn occupancy(&self, _function: FunctionKey, _query: &Occupancy) -> Result<u64, DeviceError> {
         Ok(1)
     }
+
+    fn graph_instantiate(&self, _plan: GraphPlan, _flags: u32) -> Result<GraphKey, DeviceError> {
+        Ok(GraphKey(self.next()))
+    }
+
+    fn graph_update(&self, _graph: GraphKey, _plan: GraphPlan) -> Result<UpdateResult, DeviceError> {
+        Ok(UpdateResult::SUCCESS)
+    }
+
+    fn graph_destroy(&self, _graph: GraphKey) {}
 
     fn limit(&self, _limit: u32) -> Result<u64, DeviceError> {
         Ok(1_024)

@@ -207,6 +207,39 @@ mod gpu {
 
     #[test]
     #[ignore = "needs an NVIDIA GPU"]
+    fn what_kernels_print_is_with_the_guest_when_it_has_synchronised() {
+        let host = host(&["alice"]);
+        let (last, said) = outcome(host.guest("alice", &["print"]));
+        assert_eq!(last, "error 710 assert", "{said}\n{}", host.log());
+        let (before, after) = said.split_once("printed\n").unwrap();
+        assert_eq!(before.matches("thread ").count(), 4, "{said}");
+        assert!(after.contains("Assertion"), "{said}");
+        ends_well(&host);
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn a_guest_finds_a_spare_and_one_that_brings_variables_gets_its_own() {
+        let host = host(&["alice"]);
+        let ready = || eventually("a spare is ready", || (host.device()["spares_ready"] == 1).then_some(()));
+        ready();
+        is_fine(&host, host.guest("alice", &["vector-add", "3"]));
+        assert_eq!(host.device()["spares_taken"], 1);
+        ready();
+        let variables = [("CUDA_DEVICE_MAX_CONNECTIONS", "1")];
+        let mut guest = host.guest_with("alice", &["vector-add-until-end"], &variables);
+        guest.until("running");
+        let worker = host.sessions()[0]["worker_pid"].to_string();
+        let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
+        assert!(String::from_utf8_lossy(&environment).contains("CUDA_DEVICE_MAX_CONNECTIONS=1\0"));
+        drop(guest.child().stdin.take());
+        is_fine(&host, guest);
+        assert_eq!(host.device()["spares_lost"], 0, "{}", host.log());
+        ends_well(&host);
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
     fn the_demo_is_right_by_itself_and_on_order() {
         for device in [card(), "auto".into()] {
             let mut command = Command::new(&artifacts().host);

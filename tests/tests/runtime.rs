@@ -43,6 +43,21 @@ fn memory_is_mapped_as_programs_do_it() {
 }
 
 #[test]
+fn what_kernels_print_stands_where_they_ran() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("print.c", &folder);
+    let image = saxpy().with_file_name("printf_assert.ptx");
+    let output = Loader::new(&[]).run(&host, "alice", &program, &[image.to_str().unwrap()]);
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}\n{errors}");
+    let parts: Vec<&str> = text.split("before\n").nth(1).unwrap().split("after\n").collect();
+    assert!(text.starts_with("before\n") && parts.len() == 3, "{text}");
+    assert!(parts[0].contains("2.5") && parts[0] == parts[1], "{text}");
+    let told = parts[2].strip_suffix("end\n").unwrap();
+    assert!(told.contains("Assertion") && told.contains("failed"), "{text}");
+}
+
+#[test]
 fn kernels_are_asked_about_and_launched_as_libraries_do() {
     let (host, folder) = (Host::with_alice(), Folder::new());
     let program = compile_c("launch.c", &folder);
@@ -173,6 +188,13 @@ mod wheels {
     fn ptx_in_lz4_and_plain_runs_too() {
         program(&["-Xfatbin", "-compress-mode=speed"]);
         program(&["-Xfatbin", "-compress-mode=none"]);
+    }
+
+    /// What nvcc linked is for the architecture that it compiled for; for another one the parts are linked again.
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn a_program_of_relocatable_code_is_linked_for_the_device() {
+        program(&["-rdc=true", "-cudart", "static"]);
     }
 
     #[test]

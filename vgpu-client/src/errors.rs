@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use vgpu_proto::control::Closing;
+use vgpu_proto::graph::GraphError;
 use vgpu_proto::handshake::{Refusal, RefusalCause};
 use vgpu_proto::limits::{JIT_OPTIONS_MAX, LINK_INPUTS_MAX};
 use vgpu_proto::{Op, Status};
@@ -409,6 +410,9 @@ pub enum Misuse {
         /// The limit.
         max: u64,
     },
+    /// A graph that breaks a rule.
+    #[error("the graph cannot be instantiated: {0}")]
+    Graph(GraphError),
     /// More inputs or options of a link than a host takes.
     #[error(
         "a link of {inputs} inputs and {options} options: {LINK_INPUTS_MAX} and {JIT_OPTIONS_MAX} are the most"

@@ -88,13 +88,18 @@ impl Event {
         Ok(())
     }
 
-    /// Notes the command that records it.
+    /// Notes the command that records it. A record inside a graph counts as complete when the whole launch is.
     pub(crate) fn recorded_by(&self, ticket: Ticket) {
         let mut record = self.inner.record.lock();
         // Of two threads that record it at once, the one whose frame lies later in the ring counts.
         if record.is_none_or(|earlier| earlier.position < ticket.position) {
             *record = Some(ticket);
         }
+    }
+
+    /// Its name on the wire, for event nodes of [`vgpu_proto::graph`].
+    pub fn wire_name(&self) -> u64 {
+        self.inner.id.raw()
     }
 
     pub(crate) fn context(&self) -> &Context {

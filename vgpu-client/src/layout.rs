@@ -10,4 +10,9 @@ impl Function {
     pub fn params(&self) -> &[ParamDescription] {
         &self.data().description.params
     }
+
+    /// Its name on the wire, for kernel nodes of [`vgpu_proto::graph`].
+    pub fn wire_name(&self) -> u64 {
+        self.data().id.raw()
+    }
 }

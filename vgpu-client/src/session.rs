@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use vgpu_proto::frame::{self, ReplyTo};
 use vgpu_proto::handshake::{DeviceDescription, Limits};
-use vgpu_proto::limits::FRAME_BYTES_MAX;
+use vgpu_proto::limits::{FRAME_BYTES_MAX, GRAPHS_MAX};
 use vgpu_proto::window::REPLY_VALUE_COUNT;
 use vgpu_proto::{EventId, Op, Operation, Order, Status, StreamId, body};
 use zerocopy::{Immutable, IntoBytes};
@@ -60,6 +60,7 @@ pub(crate) struct Tables {
     pub(crate) events: Handles,
     pub(crate) modules: Handles,
     pub(crate) functions: Handles,
+    pub(crate) graphs: Handles,
 }
 
 impl Tables {
@@ -70,6 +71,7 @@ impl Tables {
             events: Handles::new("events", limits.events),
             modules: Handles::new("modules", limits.modules),
             functions: Handles::new("functions", limits.functions),
+            graphs: Handles::new("graphs", GRAPHS_MAX),
         }
     }
 }

@@ -21,6 +21,7 @@ mod gpu {
         ("faults::queued_work_is_dropped_and_marks_complete", POISON),
         ("faults::memory_of_a_faulted_context_can_be_freed", POISON),
         ("faults::a_context_with_held_work_can_be_dropped", HELD),
+        ("graphs::a_context_with_a_held_graph_can_be_dropped", HELD),
         ("faults::a_fault_ends_other_kernels_of_its_context", RUNNING),
         ("faults::an_assertion_is_told_and_printed", OUTPUT),
         ("streams::a_large_copy_holds_up_no_other", FAST),

@@ -19,6 +19,7 @@ mod gpu {
     const DEADLINE: Duration = Duration::from_secs(20);
     const TINY: &str = include_str!("../fixtures/tiny.ptx");
     const CALLS: &str = include_str!("../fixtures/device_call.ptx");
+    const DOUBLE_MATH: &str = include_str!("../fixtures/double_math.ptx");
     const WILD: &str = include_str!("../fixtures/wild_access.ptx");
 
     /// Hears of faults, and is a mark in a page of its own.
@@ -220,6 +221,53 @@ mod gpu {
         rig.reach(stream);
         let word = |at: u64| staging.atomic_u32(at * 4).expect("in range").load(Ordering::Relaxed);
         assert_eq!((word(0), word(1), word(15), word(31)), (0, 1, 610, 610));
+    }
+
+    /// The compiler's own functions have frames that the driver knows of, so that the stack may stay trimmed.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn functions_of_the_compiler_work_without_the_default_stack() {
+        const COUNT: u64 = 32;
+        let mut rig = Rig::new();
+        let function = rig.kernel(DOUBLE_MATH, "double_functions");
+        let stream = rig.context.stream_create(false, 0).expect("a stream");
+        let memory = rig.context.memory_alloc(COUNT * 48).expect("memory");
+        let (input, output) = (memory, memory + COUNT * 8);
+        let staging = Arc::new(Region::anonymous(4096).expect("a page"));
+        // So large that the sine takes its slow path, which is a call.
+        let number = |at: u64| 1e10 * (at + 1) as f64;
+        for at in 0..COUNT {
+            staging.write(at * 8, &number(at).to_le_bytes()).expect("in range");
+        }
+        let copy = |destination, source, bytes| Work::Copy { destination, source, bytes };
+        let staged = || Place::Region(Arc::clone(&staging), 0);
+        let to_device = copy(Place::Address(input), staged(), COUNT * 8);
+        rig.context.submit(stream, to_device).expect("the copy is accepted");
+        let params: Vec<u8> = [input, output, COUNT].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let config = LaunchConfig {
+            function,
+            grid: [1; 3],
+            block: [32, 1, 1],
+            shared_bytes: 0,
+            cooperative: false,
+            attributes: Vec::new(),
+            params: params[..20].into(),
+        };
+        rig.context.submit(stream, Work::Launch(config)).expect("the launch is accepted");
+        let to_host = copy(staged(), Place::Address(output), COUNT * 40);
+        rig.context.submit(stream, to_host).expect("the copy is accepted");
+        rig.reach(stream);
+        let found = |at: u64| {
+            let mut bytes = [0; 8];
+            staging.read(at * 8, &mut bytes).expect("in range");
+            f64::from_le_bytes(bytes)
+        };
+        for at in 0..COUNT {
+            let (sine, power) = (found(5 * at), found(5 * at + 4));
+            assert!((sine - number(at).sin()).abs() < 1e-12, "sin({}) = {sine}", number(at));
+            let wanted = number(at).powf(1.5);
+            assert!((power / wanted - 1.0).abs() < 1e-12, "{power} instead of {wanted}");
+        }
     }
 
     /// An arena, where a session would have it.

@@ -345,6 +345,49 @@ bodies! {
         /// Zero.
         reserved: U32,
     }
+    /// See [`Op::GraphInstantiate`].
+    GraphInstantiate [40] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Minted [`crate::GraphId`].
+        graph: U64,
+        /// Offset of the [`crate::graph::GraphDescription`] in its region.
+        offset: U64,
+        /// Length of the description.
+        bytes: U64,
+        /// [`crate::RegionId`] that holds the description.
+        region: U32,
+        /// `CUDA_GRAPH_INSTANTIATE_FLAG_*`, see [`crate::graph`].
+        flags: U32,
+    }
+    /// See [`Op::GraphLaunch`].
+    GraphLaunch [8] {
+        /// [`crate::GraphId`].
+        graph: U64,
+    }
+    /// See [`Op::GraphUpdate`]. Answers a `CUgraphExecUpdateResult` in value 0, also where it fails.
+    GraphUpdate [32] {
+        /// [`crate::GraphId`].
+        graph: U64,
+        /// Offset of the new [`crate::graph::GraphDescription`], of the same shape, in its region.
+        offset: U64,
+        /// Length of the description.
+        bytes: U64,
+        /// [`crate::RegionId`] that holds the description.
+        region: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::GraphDestroy`].
+    GraphDestroy [8] {
+        /// [`crate::GraphId`].
+        graph: U64,
+    }
+    /// See [`Op::GraphUpload`].
+    GraphUpload [8] {
+        /// [`crate::GraphId`].
+        graph: U64,
+    }
     /// See [`Op::Occupancy`]. Payload: the launch attributes, for clusters. Answers the figure in value 0.
     Occupancy [56] {
         /// [`crate::FunctionId`].

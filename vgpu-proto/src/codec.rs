@@ -22,10 +22,12 @@ pub trait Message: Serialize + DeserializeOwned {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// Longer than [`CONTROL_BYTES_MAX`].
+    /// Longer than the message's limit: [`CONTROL_BYTES_MAX`], but for graphs.
     TooLong {
         /// Length found, in bytes.
         bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
     },
     /// The bytes are no such message.
     Malformed,
@@ -39,13 +41,9 @@ pub enum CodecError {
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong { bytes } => {
-                write!(f, "control message of {bytes} bytes; the limit is {CONTROL_BYTES_MAX}")
-            }
-            Self::Malformed => {
-                f.write_str("control message does not decode; is the peer of the same version?")
-            }
-            Self::Trailing { bytes } => write!(f, "control message has {bytes} bytes too many"),
+            Self::TooLong { bytes, limit } => write!(f, "message of {bytes} bytes; the limit is {limit}"),
+            Self::Malformed => f.write_str("message does not decode; is the peer of the same version?"),
+            Self::Trailing { bytes } => write!(f, "message has {bytes} bytes too many"),
         }
     }
 }
@@ -58,18 +56,20 @@ const LIMIT: usize = CONTROL_BYTES_MAX as usize;
 /// that on the wire (a parameter of a kernel: 8 bytes for 2).
 const CLAIM_LIMIT: usize = 16 * LIMIT;
 
-fn configuration() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<CLAIM_LIMIT>()
-}
-
 /// Turns a message into bytes.
 ///
 /// # Errors
 /// [`CodecError::TooLong`] when the result passes the limit.
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, CodecError> {
-    let bytes = bincode::serde::encode_to_vec(message, configuration()).map_err(|_| CodecError::Malformed)?;
+    encode_within::<M, LIMIT>(message)
+}
+
+/// As [`encode`], for a message with a limit of its own, in bytes.
+pub(crate) fn encode_within<M: Message, const LIMIT: usize>(message: &M) -> Result<Vec<u8>, CodecError> {
+    let configuration = bincode::config::standard();
+    let bytes = bincode::serde::encode_to_vec(message, configuration).map_err(|_| CodecError::Malformed)?;
     if bytes.len() > LIMIT {
-        return Err(CodecError::TooLong { bytes: bytes.len() });
+        return Err(CodecError::TooLong { bytes: bytes.len(), limit: LIMIT });
     }
     Ok(bytes)
 }
@@ -79,11 +79,19 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// The first rule that the bytes break.
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, CodecError> {
+    decode_within::<M, LIMIT, CLAIM_LIMIT>(bytes)
+}
+
+/// As [`decode`], for a message with limits of its own, in bytes: of its length, and of what a decoder may claim.
+pub(crate) fn decode_within<M: Message, const LIMIT: usize, const CLAIM: usize>(
+    bytes: &[u8],
+) -> Result<M, CodecError> {
     if bytes.len() > LIMIT {
-        return Err(CodecError::TooLong { bytes: bytes.len() });
+        return Err(CodecError::TooLong { bytes: bytes.len(), limit: LIMIT });
     }
+    let configuration = bincode::config::standard().with_limit::<CLAIM>();
     let (message, used) =
-        bincode::serde::decode_from_slice(bytes, configuration()).map_err(|_| CodecError::Malformed)?;
+        bincode::serde::decode_from_slice(bytes, configuration).map_err(|_| CodecError::Malformed)?;
     if used != bytes.len() {
         return Err(CodecError::Trailing { bytes: bytes.len() - used });
     }
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_is_refused_both_ways() {
         let bytes = LIMIT + 1;
-        assert_eq!(decode::<Text>(&vec![0; bytes]), Err(CodecError::TooLong { bytes }));
+        assert_eq!(decode::<Text>(&vec![0; bytes]), Err(CodecError::TooLong { bytes, limit: LIMIT }));
         let refused = encode(&Text("x".repeat(LIMIT)));
         assert!(matches!(refused, Err(CodecError::TooLong { .. })), "{refused:?}");
     }

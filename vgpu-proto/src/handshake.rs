@@ -18,12 +18,12 @@ pub const VERSION_MAX: u16 = 1;
 /// Feature bit: both ends see each other's writes to the window (shared memory rather than a byte stream).
 pub const FEATURE_COHERENT: u64 = 1 << 0;
 
-/// CUDA variables of the guest that its worker may see. Everything else stays in the guest.
+/// CUDA variables of the guest that its worker may see. Everything else stays in the guest. `CUDA_FORCE_PTX_JIT` is the
+/// guest's: it chooses the code, and a worker's driver with it would refuse what was compiled.
 pub const ALLOWED_VARIABLES: &[&str] = &[
     "CUDA_DEVICE_MAX_CONNECTIONS",
     "CUDA_DEVICE_WAITS_ON_EXCEPTION",
     "CUDA_DISABLE_PTX_JIT",
-    "CUDA_FORCE_PTX_JIT",
     "CUDA_LAUNCH_BLOCKING",
     "CUDA_MODULE_DATA_LOADING",
     "CUDA_MODULE_LOADING",

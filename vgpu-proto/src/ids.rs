@@ -66,6 +66,10 @@ handle!(
     /// A kernel of a module.
     FunctionId
 );
+handle!(
+    /// An instantiated graph.
+    GraphId
+);
 
 /// A region of a session's window. 0 is the control region, 1 staging; others are added at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,6 +13,7 @@ pub mod body;
 pub mod codec;
 pub mod control;
 pub mod frame;
+pub mod graph;
 pub mod handshake;
 pub mod ids;
 pub mod jit;
@@ -26,7 +27,7 @@ pub mod window;
 
 pub use attribute::LaunchAttribute;
 pub use frame::{FrameHeader, Request};
-pub use ids::{ContextId, EventId, FunctionId, ModuleId, RegionId, StreamId};
+pub use ids::{ContextId, EventId, FunctionId, GraphId, ModuleId, RegionId, StreamId};
 pub use operation::{Class, Op, Operation, Order};
 pub use status::Status;
 pub use violation::Violation;

@@ -50,6 +50,31 @@ pub const MODULES_MAX: u32 = 4_096;
 /// Functions of a session. cuBLAS alone has some thousands.
 pub const FUNCTIONS_MAX: u32 = 65_536;
 
+/// Instantiated graphs of a session. Decoders keep one for each batch size, at most some hundreds.
+pub const GRAPHS_MAX: u32 = 4_096;
+
+/// Nodes of one graph. A captured training step of a large model has some ten thousand.
+pub const GRAPH_NODES_MAX: u32 = 65_536;
+
+/// Edges of one graph: four for each node. Captures make little more than one.
+pub const GRAPH_EDGES_MAX: u32 = 262_144;
+
+/// Bytes of one graph's description: a kilobyte for each node. Most kernels have less than 200 bytes of parameters.
+pub const GRAPH_BYTES_MAX: u64 = 64 << 20;
+
+/// Event nodes of one graph. Captures have one for each stream that joins from outside; each launch makes so many records.
+pub const GRAPH_EVENTS_MAX: u32 = 1_024;
+
+/// Nodes of a session's graphs together: sixteen of the largest. No quota counts what a driver keeps for each, in the
+/// worker's memory and on the card.
+pub const SESSION_GRAPH_NODES_MAX: u64 = 16 * GRAPH_NODES_MAX as u64;
+
+/// Edges of a session's graphs together.
+pub const SESSION_GRAPH_EDGES_MAX: u64 = 16 * GRAPH_EDGES_MAX as u64;
+
+/// Bytes of the descriptions of a session's graphs together.
+pub const SESSION_GRAPH_BYTES_MAX: u64 = 4 * GRAPH_BYTES_MAX;
+
 /// Device allocations of a session: each is a mapping, of which Linux gives a process 65,530.
 pub const ALLOCATIONS_MAX: u32 = 32_768;
 

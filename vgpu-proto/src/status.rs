@@ -69,6 +69,7 @@ statuses! {
     ERROR_NOT_SUPPORTED = 801, "not supported";
     ERROR_SYSTEM_NOT_READY = 802, "the host is draining";
     ERROR_SYSTEM_DRIVER_MISMATCH = 803, "guest and host speak different versions";
+    ERROR_GRAPH_EXEC_UPDATE_FAILURE = 910, "the graph's shape differs too much for an update";
     ERROR_UNKNOWN = 999, "an internal or protocol error";
 }
 

@@ -25,7 +25,10 @@ def main():
     memory = pynvml.nvmlDeviceGetMemoryInfo(card)
     result.info["memory"] = [memory.total, memory.free, memory.used]
     result.holds["memory_adds_up"] = memory.used >= x.nbytes and memory.free + memory.used <= memory.total
-    result.info["utilisation"] = pynvml.nvmlDeviceGetUtilizationRates(card).gpu
+    try:
+        result.info["utilisation"] = pynvml.nvmlDeviceGetUtilizationRates(card).gpu
+    except pynvml.NVMLError_NotSupported as error:
+        result.info["utilisation"] = str(error)
     processes = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
     result.info["processes"] = [[process.pid, process.usedGpuMemory] for process in processes]
     result.holds["lists_itself"] = os.getpid() in [process.pid for process in processes]

@@ -15,20 +15,19 @@ use crate::log;
 /// The variable that names the folder.
 const FOLDER: &str = "VGPU_CALLS";
 
-/// Sees to it that the counts are left at the end, if they are wanted. Called once.
-pub(crate) fn leave_at_exit() {
+/// Sees to it that the driver ends with the process, and that the counts are left if they are wanted. Called once.
+pub(crate) fn watch_exit() {
     extern "C" fn at_exit() {
+        crate::entry::end();
         // A panic would end a process that ends anyway, but not as it wanted to.
         let _ = crate::entry::shield(|| {
             leave();
             Ok(())
         });
     }
-    if folder().is_some() {
-        // SAFETY: the handler may run at any time from here to the end: it touches nothing that is dropped before. When the
-        // library is unloaded, the C library calls it then.
-        let _ = unsafe { libc::atexit(at_exit) };
-    }
+    // SAFETY: the handler may run at any time from here to the end: it touches nothing that is dropped before. When the
+    // library is unloaded, the C library calls it then.
+    let _ = unsafe { libc::atexit(at_exit) };
 }
 
 fn folder() -> Option<PathBuf> {

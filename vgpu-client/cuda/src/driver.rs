@@ -14,6 +14,7 @@ use crate::library::Library;
 use crate::link::Linker;
 use crate::memory::Allocations;
 use crate::module::ModuleEntry;
+use crate::output::Stdout;
 use crate::pools::Pools;
 use crate::primary::Primary;
 use crate::stream::StreamEntry;
@@ -57,7 +58,7 @@ pub(crate) fn start() -> Call {
     if DRIVER.get().is_some() {
         return driver().map(drop);
     }
-    let client = Client::connect()?;
+    let client = Client::builder().output(Stdout).connect()?;
     let driver = Driver {
         client,
         primary: Mutex::default(),
@@ -74,7 +75,7 @@ pub(crate) fn start() -> Call {
         stream_attributes: StreamAttributes::default(),
     };
     let _ = DRIVER.set(driver);
-    crate::calls::leave_at_exit();
+    crate::calls::watch_exit();
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vgpu_client::{Ended, Status};
 
@@ -32,17 +33,36 @@ pub(crate) fn enter(id: Id, arguments: &[&dyn Debug], call: impl FnOnce() -> Cal
         // Written before the call: one that waits for ever, or ends the process, is seen too.
         log::write(format_args!("{}({})", id.name(), Arguments(arguments)));
     }
-    let status = if vgpu_client::is_forked() && needs_driver(id) {
-        log::once(&Ended::Forked);
-        Status::ERROR_NOT_INITIALIZED
-    } else {
-        shield(call)
+    let status = match refusal() {
+        Some(status) if needs_driver(id) => status,
+        _ => shield(call),
     };
     if log::is_debug() && status != Status::SUCCESS {
         log::write(format_args!("{} = {}", id.name(), Number(status)));
     }
     status.0
 }
+
+/// Whether the process is on its way out.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// From now on the driver is shut down, as the real one is once a process runs its exit handlers: what destructors of
+/// libraries still call must not wait for a kernel that never ends.
+pub(crate) fn end() {
+    ENDING.store(true, Ordering::Relaxed);
+}
+
+/// What every call that needs the driver answers, if the process can have none.
+fn refusal() -> Option<Status> {
+    if vgpu_client::is_forked() {
+        log::once(&Ended::Forked);
+        return Some(Status::ERROR_NOT_INITIALIZED);
+    }
+    ENDING.load(Ordering::Relaxed).then_some(DEINITIALIZED)
+}
+
+/// `CUDA_ERROR_DEINITIALIZED`.
+const DEINITIALIZED: Status = Status(4);
 
 /// Whether a call is one that a child of `fork` cannot make. Those that can do not even look at a lock, which a thread may
 /// have held that is not in the child; all others answer before they do, as natively.

@@ -116,7 +116,8 @@ impl Image {
         let source = |offset, bytes| container.copy(offset, bytes);
         let entries = fatbin::entries(&source)?;
         let mut forms = Vec::new();
-        for kind in [Kind::Machine, Kind::Ptx] {
+        let kinds = if is_ptx_forced() { &[Kind::Ptx][..] } else { &[Kind::Machine, Kind::Ptx] };
+        for &kind in kinds {
             if let Some(entry) = fatbin::best(&entries, kind, device) {
                 forms.push(entry.payload(&source)?);
             }
@@ -178,6 +179,11 @@ impl Image {
             Kind::Ptx => Ok(entry_names(&String::from_utf8_lossy(&plain))),
         }
     }
+}
+
+/// Whether the program's machine code is to be passed over (`CUDA_FORCE_PTX_JIT=1`).
+fn is_ptx_forced() -> bool {
+    std::env::var("CUDA_FORCE_PTX_JIT").is_ok_and(|value| value == "1")
 }
 
 /// Names that follow `.entry` in PTX, outside comments.

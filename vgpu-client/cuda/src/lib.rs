@@ -54,6 +54,7 @@ mod memory;
 mod memset;
 mod module;
 mod occupancy;
+mod output;
 mod pinned;
 mod pointer;
 mod pointers;

@@ -8,6 +8,7 @@
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
 pub mod cuda;
+mod graph;
 mod launch;
 mod occupancy;
 mod ranges;
@@ -20,11 +21,14 @@ use std::sync::Arc;
 
 use vgpu_proto::Status;
 use vgpu_proto::control::{CompileReport, FunctionDescription};
+use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_window::{Region, Reservation};
 
 pub use self::virtual_memory::{MemoryAccess, MemoryKey, VirtualMemory};
 
+pub(crate) use self::graph::Ranges;
+pub use self::graph::{BoxCopy, BoxEnd, GraphLaunch, GraphPlan, NodeWork, RowFill};
 pub use self::launch::LaunchConfig;
 pub use self::occupancy::Occupancy;
 pub use self::tensor_map::{TENSOR_MAP_BYTES, TensorMap, TensorMapKind};
@@ -213,6 +217,21 @@ pub trait Context: Send + Sync + fmt::Debug {
         value: i32,
     ) -> Result<(), DeviceError>;
 
+    /// Instantiates a graph, ready to be launched without blocking. `flags` are those of [`vgpu_proto::graph`]. May block.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for an address outside the session's memory, `INVALID_HANDLE` for a kernel that is not there, what
+    /// a launch of a node would answer, `OUT_OF_MEMORY`, `NOT_SUPPORTED`.
+    fn graph_instantiate(&self, plan: GraphPlan, flags: u32) -> Result<GraphKey, DeviceError>;
+
+    /// Gives a graph the parameters of another plan of the same shape. Launches submitted before keep theirs. May block.
+    ///
+    /// # Errors
+    /// As [`Context::graph_instantiate`], with the graph as it was. A result other than success leaves it so too.
+    fn graph_update(&self, graph: GraphKey, plan: GraphPlan) -> Result<UpdateResult, DeviceError>;
+
+    /// Destroys a graph; launches submitted before run on. May block.
+    fn graph_destroy(&self, graph: GraphKey);
     /// How much of a kernel fits onto the card, as its attributes are now. Never blocks.
     ///
     /// # Errors
@@ -267,6 +286,8 @@ keys! {
     ModuleKey,
     /// A kernel of a context's modules. Never used again once its module is unloaded.
     FunctionKey,
+    /// An instantiated graph of a context. Never used again once destroyed.
+    GraphKey,
 }
 
 /// What a load found.
@@ -339,6 +360,11 @@ pub enum Work {
         /// The word.
         value: u32,
     },
+    /// Launches a graph: it begins when earlier work of the stream and earlier launches of the graph are complete, and later
+    /// work of the stream begins when all its nodes are. Fails with `INVALID_VALUE` where memory of its nodes is gone.
+    Graph(GraphLaunch),
+    /// Prepares a graph for its launch.
+    GraphUpload(GraphKey),
     /// Tells that all earlier work of the stream is complete. Signalled even after a fault, and then after
     /// [`DeviceEvents::fault`], so that a waiter never hangs.
     Mark(Arc<dyn Mark>, u64),

@@ -6,6 +6,7 @@ use vgpu_proto::Status;
 use vgpu_proto::frame::ReplyTo;
 
 use super::event::Version;
+use super::graph::HeldLaunch;
 use crate::device::{LaunchConfig, Work};
 
 /// A stream-ordered command in its stream's software queue.
@@ -30,6 +31,8 @@ pub(super) enum Action {
     LaunchRecording(LaunchConfig, Vec<Arc<Version>>),
     /// Record an event.
     Record(Arc<Version>),
+    /// Launch a graph.
+    Graph(Box<HeldLaunch>),
     /// Wait for an event's record.
     Wait(Arc<Version>),
     /// Publish the completion mark.

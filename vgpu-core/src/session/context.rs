@@ -155,6 +155,7 @@ impl Core {
         let index = id.index();
         let streams = self.lanes.drop_context(index);
         self.events.remove_all(|event| event.context == index);
+        self.graphs.remove_all(|graph| graph.context == index);
         let modules: u64 = self
             .modules
             .iter()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use vgpu_proto::control::Closing;
 use vgpu_proto::frame::ReplyTo;
-use vgpu_proto::limits::REPLY_SLOTS;
+use vgpu_proto::limits::{GRAPHS_MAX, REPLY_SLOTS};
 use vgpu_proto::window::RING_TAIL;
 use vgpu_proto::{Status, Violation};
 
@@ -15,6 +15,7 @@ use super::command::{Action, Command, Dependency};
 use super::context::ContextEntry;
 use super::event::Event;
 use super::function::Function;
+use super::graph::Graph;
 use super::job::{Done, Job, Values};
 use super::module::Module;
 use super::reader::Reader;
@@ -65,6 +66,9 @@ pub(super) struct Core {
     pub(super) events: Table<Event>,
     pub(super) modules: Table<Module>,
     pub(super) functions: Table<Function>,
+    pub(super) graphs: Table<Graph>,
+    /// Events that graph launches name which are not submitted yet.
+    pub(super) held_graph_events: u64,
     pub(super) done: Sender<Done>,
     finished: Receiver<Done>,
     /// Lanes whose counters or marks are to be published.
@@ -88,6 +92,8 @@ impl Dispatcher {
             events: Table::new(limits.events),
             modules: Table::new(limits.modules),
             functions: Table::new(limits.functions),
+            graphs: Table::new(GRAPHS_MAX),
+            held_graph_events: 0,
             done,
             finished,
             touched: Vec::new(),
@@ -189,6 +195,7 @@ impl Core {
         // A kernel, a word or an event may wait for what the guest does once it sees the record before them.
         if let Action::Work(Work::Launch(_) | Work::WaitValue { .. })
         | Action::LaunchRecording(..)
+        | Action::Graph(_)
         | Action::Wait(_) = &command.action
         {
             lane.mark_record();
@@ -208,6 +215,10 @@ impl Core {
                 lane.note_record();
                 version.set_submitted();
                 sent
+            }
+            Action::Graph(launch) => {
+                self.held_graph_events -= launch.held_events();
+                launch.submit(lane)
             }
             Action::Wait(version) => lane.send(Work::Wait(version.key)),
             Action::Synchronize => {
@@ -335,6 +346,11 @@ impl Core {
         } else {
             self.waiting.push((after, job));
         }
+    }
+
+    /// Lets a second job of a frame go, once a first one has come back.
+    pub(super) fn follow(&mut self, job: Job) {
+        self.waiting.push((Vec::new(), job));
     }
 
     /// The tails of a context's lanes that hold commands, of the kinds that `of` picks.

@@ -16,6 +16,7 @@ mod credit;
 mod dispatcher;
 mod event;
 mod function;
+mod graph;
 mod job;
 mod launch;
 mod link;

@@ -137,7 +137,10 @@ impl Core {
             Ok(module) => {
                 self.functions.remove_all(|function| function.module == id);
                 let context = module.context;
+                let graphs = self.take_graphs_of(id);
                 let job = Job::answering(&self.session, reply, move |session| {
+                    // A graph would keep the module's code on the device, which nobody pays for any more.
+                    graphs.into_iter().for_each(|graph| module.device.graph_destroy(graph));
                     module.device.module_unload(module.key);
                     session.ledger.give(CreditKind::Device, module.memory_bytes);
                     Ok(Values::default())

@@ -71,6 +71,13 @@ impl Core {
             | Request::MemoryMap(_)
             | Request::MemoryUnmap(_)
             | Request::MemorySetAccess(_) => self.vmm(request, reply()?, jobs),
+            Request::GraphInstantiate(body) => self.graph_instantiate(body, reply()?, jobs),
+            Request::GraphUpdate(body) => self.graph_update(body, reply()?, jobs),
+            Request::GraphDestroy(body) => self.graph_destroy(body, reply()?, jobs),
+            Request::GraphLaunch(body) => {
+                self.enqueue(header, |core, ctx| core.graph_launch(stream, ctx, body))
+            }
+            Request::GraphUpload(body) => self.enqueue(header, |core, ctx| core.graph_upload(ctx, body)),
             Request::Occupancy(body) => self.occupancy(body, payload, reply()?),
             Request::TensorMapEncode(body) => self.tensor_map_encode(body, reply()?),
             Request::TensorMapReplaceAddress(body) => self.tensor_map_replace(body, payload, reply()?),
@@ -90,7 +97,7 @@ impl Core {
         let id = StreamId::from_raw(header.stream);
         let live = self.streams.get(id.index(), id.generation())?.copied();
         self.lanes.get(id.index()).admit(header.length_bytes)?;
-        let (action, mut after) = match live {
+        let (mut action, mut after) = match live {
             Ok(context) => (action(self, context)?, self.legacy_rule(id.index(), context)),
             Err(status) => (Action::Finished(status), Vec::new()),
         };
@@ -98,6 +105,9 @@ impl Core {
             && !version.is_submitted()
         {
             after.push(Dependency::Recorded(version.clone()));
+        }
+        if let Action::Graph(launch) = &mut action {
+            after.append(&mut launch.after);
         }
         let (frame_bytes, reply) = (header.length_bytes, header.reply);
         self.push(id.index(), Command { frame_bytes, reply, after, action });

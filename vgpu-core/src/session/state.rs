@@ -13,6 +13,7 @@ use vgpu_window::{Region, Reservation, WindowError, futex};
 
 use super::context_limits::LimitCharges;
 use super::credit::Ledger;
+use super::graph::GraphBudget;
 use super::memory::Allocations;
 use super::region::{Regions, Vacancy};
 use super::vmm::Vmm;
@@ -38,6 +39,8 @@ pub struct Session {
     pub(super) allocations: Mutex<Allocations>,
     pub(super) limits_charged: LimitCharges,
     pub(super) tally: Tally,
+    /// What graphs take, those included that are being read.
+    pub(super) graphs: GraphBudget,
     /// Held while a module is loaded, so that only one image at a time is copied and parsed: each may take some hundred
     /// times as much memory as the guest paid for.
     pub(super) loading: Mutex<()>,
@@ -125,6 +128,7 @@ impl Session {
             allocations: Mutex::default(),
             limits_charged: LimitCharges::default(),
             tally: Tally::default(),
+            graphs: GraphBudget::default(),
             loading: Mutex::new(()),
             closing: Mutex::new(None),
             sleeping: AtomicBool::new(false),

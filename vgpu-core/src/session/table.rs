@@ -113,6 +113,14 @@ impl<T> Table<T> {
         }
     }
 
+    /// The live objects, to change them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Live { value, .. } => Some(value),
+            Slot::Free | Slot::Creating { .. } => None,
+        })
+    }
+
     /// The live objects.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| match slot {

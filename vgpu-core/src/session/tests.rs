@@ -1,6 +1,8 @@
 //! A session driven in process: a guest that writes frames, and a device that notes what it is asked.
 
 mod bounds;
+mod graph_order;
+mod graphs;
 mod guest;
 mod launch;
 mod mock;

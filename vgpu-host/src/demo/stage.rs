@@ -73,7 +73,8 @@ fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
             name: GPU.into(),
             device: device.into(),
             memory_bytes: None,
-            spares: None,
+            // Its guests all start at once, and only once.
+            spares: Some(0),
             soft: None,
         }],
         tenant: WorkKind::ALL.map(tenant).into(),

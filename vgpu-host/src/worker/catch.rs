@@ -18,7 +18,13 @@ const PIPE_BYTES: usize = 64 << 10;
 /// The end of a pipe at which the driver's text comes out. The system bounds the pipe; a full one makes the driver wait for
 /// [`pump`], which waits for nobody.
 #[derive(Debug)]
-pub(super) struct Caught(Mutex<OwnedFd>);
+pub(super) struct Caught(Mutex<End>);
+
+#[derive(Debug)]
+struct End {
+    pipe: OwnedFd,
+    buffer: Box<[u8]>,
+}
 
 /// Puts a pipe in the place of this process's standard output and standard error, before the driver starts. Its end has to
 /// be given to a thread of its own, [`pump`].
@@ -32,19 +38,20 @@ pub(super) fn catch() -> io::Result<Caught> {
 impl Caught {
     fn new(end: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&end, true)?;
-        Ok(Self(Mutex::new(end)))
+        let buffer = vec![0; PIPE_BYTES].into_boxed_slice();
+        Ok(Self(Mutex::new(End { pipe: end, buffer })))
     }
 
     /// Passes on all that is in the pipe; false at its end.
     pub(super) fn drain(&self, pass: impl Fn(&[u8])) -> bool {
-        let mut bytes = vec![0; PIPE_BYTES];
         // Held while it is passed on, so that what two threads read keeps its order, and who finds the pipe empty knows
         // that all was passed on.
-        let end = self.0.lock();
+        let mut end = self.0.lock();
+        let End { pipe, buffer } = &mut *end;
         loop {
-            match rustix::io::read(&*end, &mut bytes) {
+            match rustix::io::read(&*pipe, &mut buffer[..]) {
                 Ok(0) => return false,
-                Ok(count) => pass(&bytes[..count]),
+                Ok(count) => pass(&buffer[..count]),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return true,
                 Err(_) => return false,
@@ -53,7 +60,7 @@ impl Caught {
     }
 
     fn watched(&self) -> io::Result<OwnedFd> {
-        self.0.lock().try_clone()
+        self.0.lock().pipe.try_clone()
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod events;
 mod faults;
+mod graphs;
 mod kernels;
 mod launch;
 mod legacy;
@@ -67,6 +68,7 @@ pub fn cases() -> Vec<Case> {
         streams::CASES,
         legacy::CASES,
         events::CASES,
+        graphs::CASES,
         kernels::CASES,
         launch::CASES,
         modules::CASES,

@@ -1,6 +1,7 @@
 //! Checks of images against their own headers. The driver gets no length: it reads as far as the headers say.
 
 use super::elf::Needs;
+use super::printing::Printers;
 
 /// Magic of the container for several images (`fatBinaryHeader` of `fatbinary_section.h`).
 pub(super) const FATBIN_MAGIC: [u8; 4] = 0xba55_ed50_u32.to_le_bytes();
@@ -53,5 +54,5 @@ pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
         return Err(CUT);
     }
     // Which entry the driver takes, and what it holds when unpacked, only the driver knows.
-    Ok(Needs { memory_bytes: end, calls: true, prints: true })
+    Ok(Needs { memory_bytes: end, calls: true, printers: Printers::All })
 }

@@ -1,5 +1,6 @@
 //! A context of the GPU.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::thread;
 use parking_lot::{Mutex, MutexGuard};
 use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
+use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::jit::{JitOption, LinkInput};
 use vgpu_proto::limits::STREAM_PENDING_MAX;
 
@@ -15,11 +17,13 @@ use super::device::{Card, Recorded, Room};
 use super::driver::{Event, Handle, Stream};
 use super::fault::Fault;
 use super::function::Kernel;
+use super::graph::Graph;
 use super::image;
 use super::limits::ChangedLimits;
 use super::module::{Modules, next_key};
 use super::order::Kind;
 use super::placement::Placement;
+use super::printing::Printing;
 use super::queue::Queue;
 use super::space::Owner;
 use super::stack::Stack;
@@ -27,8 +31,8 @@ use super::streams::Streams;
 use super::wait;
 use super::watch::{self, Watch};
 use crate::device::{
-    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LinkedImage, LoadedModule, ModuleKey,
-    Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
+    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphPlan, LinkedImage,
+    LoadedModule, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
 };
 
 /// See [`super::CudaDevice`].
@@ -50,9 +54,10 @@ pub(super) struct Shared {
     watch: Watch,
     fault: Fault,
     modules: Modules,
+    /// Before the modules, whose kernels they keep.
+    graphs: Mutex<HashMap<GraphKey, Arc<Graph>>>,
     placement: Mutex<Placement>,
-    /// A module was loaded whose kernels may print.
-    prints: AtomicBool,
+    printing: Printing,
     changed_limits: ChangedLimits,
     released: AtomicBool,
 }
@@ -88,8 +93,9 @@ impl CudaContext {
             watch: Watch::default(),
             fault: Fault::default(),
             modules: Modules::default(),
+            graphs: Mutex::default(),
             placement: Mutex::default(),
-            prints: AtomicBool::new(false),
+            printing: Printing::default(),
             changed_limits: ChangedLimits::default(),
             released: AtomicBool::new(false),
         });
@@ -131,8 +137,8 @@ impl Shared {
         self.events.as_ref()
     }
 
-    pub(super) fn prints(&self) -> &AtomicBool {
-        &self.prints
+    pub(super) fn printing(&self) -> &Printing {
+        &self.printing
     }
 
     pub(super) fn watch(&self) -> &Watch {
@@ -141,6 +147,10 @@ impl Shared {
 
     pub(super) fn fault(&self) -> &Fault {
         &self.fault
+    }
+
+    pub(super) fn graphs(&self) -> &Mutex<HashMap<GraphKey, Arc<Graph>>> {
+        &self.graphs
     }
 
     pub(super) fn placement(&self) -> &Mutex<Placement> {
@@ -232,6 +242,8 @@ impl Shared {
         drop(streams);
         self.card.remove_events(self.number);
         self.card.space().remove_all(self.number);
+        let graphs = std::mem::take(&mut *self.graphs.lock());
+        drop(graphs);
         self.modules.remove_all();
         let chunks = self.placement.lock().free_all();
         chunks.into_iter().for_each(|chunk| self.card.arena().give(chunk));
@@ -358,8 +370,7 @@ impl Context for CudaContext {
         let shared = &self.shared;
         shared.fault.check()?;
         let code = shared.judge(image::prepare(&shared.handle, image, options))?;
-        // Before its first kernel can run. It stays set: what a kernel printed may come after its module is gone.
-        shared.prints.fetch_or(code.needs.prints, Ordering::AcqRel);
+        shared.printing.learn(&code.needs.printers);
         let (module, functions) = shared.judge(shared.modules.load(&shared.handle, &code))?;
         Ok(LoadedModule { module, functions, memory_bytes: code.needs.memory_bytes, report: code.report })
     }
@@ -415,6 +426,19 @@ impl Context for CudaContext {
     ) -> Result<(), DeviceError> {
         let kernel = self.shared.kernel(function)?;
         self.shared.judge(kernel.set_attribute(attribute, value))
+    }
+
+    fn graph_instantiate(&self, plan: GraphPlan, flags: u32) -> Result<GraphKey, DeviceError> {
+        self.shared.graph_instantiate(&plan, flags)
+    }
+
+    fn graph_update(&self, graph: GraphKey, plan: GraphPlan) -> Result<UpdateResult, DeviceError> {
+        self.shared.graph_update(graph, &plan)
+    }
+
+    fn graph_destroy(&self, graph: GraphKey) {
+        let removed = self.shared.graphs.lock().remove(&graph);
+        drop(removed);
     }
 
     fn occupancy(&self, function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError> {

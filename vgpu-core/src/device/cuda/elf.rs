@@ -2,6 +2,7 @@
 //! the headers say.
 
 use super::bounds::{Broken, CUT, check_range, field, u16_at, u32_at, u64_at};
+use super::printing::Printers;
 
 /// How an ELF file begins.
 pub(super) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
@@ -9,9 +10,8 @@ pub(super) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 // ELF-64, System V ABI, chapters 4 and 5.
 const SECTION_BYTES: u64 = 64;
 const PROGRAM_BYTES: u64 = 56;
-const SYMBOL_BYTES: u64 = 24;
-const SECTION_SYMBOLS: u32 = 2;
-const SECTION_STRINGS: u32 = 3;
+pub(super) const SYMBOL_BYTES: u64 = 24;
+pub(super) const SECTION_SYMBOLS: u32 = 2;
 const SECTION_NO_BITS: u32 = 8;
 const SECTION_ALLOCATED: u64 = 2;
 const SYMBOL_FUNCTION: u8 = 2;
@@ -19,31 +19,29 @@ const SYMBOL_FUNCTION: u8 = 2;
 const NUMBER_ELSEWHERE: u64 = 0xffff;
 /// NVIDIA's `STO_CUDA_ENTRY`: the function is a kernel.
 const SYMBOL_IS_ENTRY: u8 = 0x10;
-/// What `printf` in a kernel calls, as string tables hold it (CUDA C++ Programming Guide, "Formatted Output").
-const PRINTS: &[u8] = b"\0vprintf\0";
 /// How functions of the compiler itself are called, behind the last `$`: for divisions, roots, trigonometry. They do not
 /// recurse, and no pointer leads to them, so the driver knows what they take of the stack.
 const OWN_FUNCTIONS: [&[u8]; 2] = [b"__cuda_sm", b"__internal_"];
 
 /// What machine code needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Needs {
     /// Device memory for code and variables, in bytes.
     pub(super) memory_bytes: u64,
     /// It has functions of the program that kernels call, so that call stacks may be used.
     pub(super) calls: bool,
-    /// Its kernels may print: it refers to the driver's `vprintf`.
-    pub(super) prints: bool,
+    /// Its kernels that may print.
+    pub(super) printers: Printers,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Section {
+pub(super) struct Section {
     name: u32,
-    kind: u32,
+    pub(super) kind: u32,
     flags: u64,
     offset: u64,
     bytes: u64,
-    link: u32,
+    pub(super) link: u32,
 }
 
 impl Section {
@@ -60,9 +58,9 @@ impl Section {
 }
 
 /// A cubin whose headers point into it.
-struct Elf<'a> {
+pub(super) struct Elf<'a> {
     image: &'a [u8],
-    sections: Vec<Section>,
+    pub(super) sections: Vec<Section>,
     /// The section that holds the sections' names.
     names: Option<Section>,
 }
@@ -70,11 +68,12 @@ struct Elf<'a> {
 /// Checks a cubin.
 pub(super) fn check_elf(image: &[u8]) -> Result<Needs, Broken> {
     let elf = Elf::check(image)?;
-    Ok(Needs { memory_bytes: elf.memory_bytes(), calls: elf.has_callees()?, prints: elf.prints() })
+    let calls = elf.has_callees()?;
+    Ok(Needs { memory_bytes: elf.memory_bytes(), calls, printers: Printers::of(&elf) })
 }
 
 impl<'a> Elf<'a> {
-    fn check(image: &'a [u8]) -> Result<Self, Broken> {
+    pub(super) fn check(image: &'a [u8]) -> Result<Self, Broken> {
         let (programs, program_count) = (u64_at(image, 32)?, u16_at(image, 56)?);
         let (table, mut count) = (u64_at(image, 40)?, u16_at(image, 60)?);
         let mut names = u16_at(image, 62)?;
@@ -115,7 +114,7 @@ impl<'a> Elf<'a> {
         Ok(Self { image, sections, names })
     }
 
-    fn contents(&self, section: &Section) -> &'a [u8] {
+    pub(super) fn contents(&self, section: &Section) -> &'a [u8] {
         let range = || {
             let start = usize::try_from(section.offset).ok()?;
             self.image.get(start..start.checked_add(usize::try_from(section.bytes).ok()?)?)
@@ -123,7 +122,7 @@ impl<'a> Elf<'a> {
         range().unwrap_or_default()
     }
 
-    fn name(&self, section: &Section) -> &'a [u8] {
+    pub(super) fn name(&self, section: &Section) -> &'a [u8] {
         let names = self.names.as_ref().map(|names| self.contents(names)).unwrap_or_default();
         text_at(names, section.name)
     }
@@ -154,17 +153,10 @@ impl<'a> Elf<'a> {
         }
         Ok(false)
     }
-
-    /// Whether a string table names what printing kernels call.
-    fn prints(&self) -> bool {
-        let tables = self.sections.iter().filter(|section| section.kind == SECTION_STRINGS);
-        let texts = tables.map(|section| self.contents(section));
-        texts.into_iter().any(|texts| texts.windows(PRINTS.len()).any(|name| name == PRINTS))
-    }
 }
 
 /// The text at an offset of a table of texts, without its zero.
-fn text_at(texts: &[u8], offset: u32) -> &[u8] {
+pub(super) fn text_at(texts: &[u8], offset: u32) -> &[u8] {
     let rest = texts.get(offset as usize..).unwrap_or_default();
     rest.split(|byte| *byte == 0).next().unwrap_or_default()
 }

@@ -15,6 +15,8 @@ pub(super) struct Kernel {
     pub(super) function: Function,
     pub(super) name: Arc<str>,
     pub(super) params_bytes: usize,
+    /// Where each parameter lies in the block.
+    pub(super) params: Vec<ParamDescription>,
 }
 
 impl Kernel {
@@ -36,7 +38,8 @@ impl Kernel {
             attributes,
         };
         let params_bytes = description.params_bytes() as usize;
-        Ok((Self { function, name: description.name.as_str().into(), params_bytes }, description))
+        let (name, params) = (description.name.as_str().into(), description.params.clone());
+        Ok((Self { function, name, params_bytes, params }, description))
     }
 
     /// Sets an attribute. The driver knows which can be set, and refuses the others.

@@ -34,6 +34,8 @@ impl Checked {
                 // SAFETY: as for copies; the address was checked to be aligned.
                 unsafe { stream.wait_32(*address, *value, *condition) }
             }
+            Self::Graph(launch) => launch.submit(stream),
+            Self::GraphUpload(graph) => graph.upload(stream),
             Self::WriteValue { address, value } => {
                 // SAFETY: as for copies; the address was checked to be aligned.
                 unsafe { stream.write_32(*address, *value) }
@@ -43,7 +45,10 @@ impl Checked {
 }
 
 /// What the driver is told beside shape and parameters. `events` are those that the attributes name, in their order.
-fn driver_attributes<'a>(config: &LaunchConfig, events: &'a [Arc<Recorded>]) -> Vec<DriverAttribute<'a>> {
+pub(super) fn driver_attributes<'a>(
+    config: &LaunchConfig,
+    events: &'a [Arc<Recorded>],
+) -> Vec<DriverAttribute<'a>> {
     let mut attributes = Vec::new();
     if config.cooperative {
         attributes.push(DriverAttribute::Cooperative);
@@ -56,7 +61,7 @@ fn driver_attributes<'a>(config: &LaunchConfig, events: &'a [Arc<Recorded>]) -> 
     attributes
 }
 
-const fn dimensions(config: &LaunchConfig) -> Dimensions {
+pub(super) const fn dimensions(config: &LaunchConfig) -> Dimensions {
     let LaunchConfig { grid, block, shared_bytes, .. } = *config;
     Dimensions { grid, block, shared_bytes }
 }

@@ -28,11 +28,13 @@
 //! - A fault in one context ends every context of its process. Each tells its own session.
 //! - A fault is told only once the context's other kernels have ended, and the driver loads modules only then. Beside an
 //!   endless kernel the watchdog must end the process.
+//! - A module is charged for all its code when it is loaded, though the driver puts a kernel's code on the GPU only when it
+//!   is asked for.
 //! - A context that is dropped while work runs is freed when the work ends, or with the process.
 //! - Memory just outside an allocation, or freed, may still be mapped: the driver maps 2 MiB at a time.
 //! - A kernel's `printf` goes to this process's standard output, its `assert` to standard error; whoever runs the
-//!   process catches them for the guest and passes them on when [`super::DeviceEvents::flush`] is called. In a context
-//!   whose modules may print, completion is told by the CPU, behind the text (`output`).
+//!   process catches them for the guest and passes them on when [`super::DeviceEvents::flush`] is called. Once a
+//!   kernel was launched that may print, completion is told by the CPU, behind the text (`output`).
 //! - The first use of a region by a mark or a staged copy registers it, which may take some milliseconds.
 //! - Copies between two pinned places may be done by the driver in the caller's thread.
 #![allow(unsafe_code)]
@@ -46,6 +48,7 @@ pub mod driver;
 mod elf;
 mod fault;
 mod function;
+mod graph;
 mod image;
 mod launch;
 mod limits;
@@ -55,6 +58,7 @@ mod order;
 mod output;
 mod pinned;
 mod placement;
+mod printing;
 mod queue;
 mod space;
 mod stack;

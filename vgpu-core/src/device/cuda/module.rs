@@ -87,7 +87,8 @@ impl Modules {
             return Ok(found.clone());
         }
         let (module, calls) = self.module(key)?;
-        let text = CString::new(name).map_err(|_| not_found("kernel", name))?;
+        let text = CString::new(name).ok().filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| not_found("kernel", name))?;
         let (kernel, description) = Kernel::describe(module.function(&text)?)?;
         stack.reserve(description.local_bytes, calls)?;
         let mut tables = self.tables.lock();

@@ -2,12 +2,11 @@
 //!
 //! The driver keeps it in a buffer of each context and writes it to this process's standard output, the text of a failed
 //! assertion to its standard error, when it is called to wait; being asked whether work is complete does not do it. Nothing
-//! here waits inside the driver otherwise, so a context whose modules may print does so before it tells of completion:
-//! its marks are written by the CPU, behind the text.
+//! here waits inside the driver otherwise, so a context in which a kernel was launched that may print (`printing`) does so
+//! before it tells of completion: its marks are written by the CPU, behind the text.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use super::context::Shared;
 
@@ -17,9 +16,9 @@ unsafe extern "C" {
 }
 
 impl Shared {
-    /// Whether kernels of the context may print.
+    /// Whether a kernel was launched that may print.
     pub(super) fn is_printing(&self) -> bool {
-        self.prints().load(Ordering::Acquire)
+        self.printing().has_begun()
     }
 
     /// [`Shared::flush_output`], if there may be any.

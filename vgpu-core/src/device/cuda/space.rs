@@ -4,6 +4,7 @@
 //! never gets to the driver.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use vgpu_proto::Status;
@@ -33,6 +34,8 @@ struct Range {
 #[derive(Debug, Default)]
 pub(super) struct Space {
     ranges: RwLock<BTreeMap<u64, Range>>,
+    /// Counts removals and changes of access, so that who found a range knows when to look again.
+    generation: AtomicU64,
 }
 
 impl Space {
@@ -54,6 +57,7 @@ impl Space {
                 range.open = open;
             }
         }
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Removes the guest's mappings that begin in a range.
@@ -61,6 +65,7 @@ impl Space {
         let guests = |_: &u64, range: &mut Range| range.owner == Owner::Guest;
         let range = address..address.saturating_add(bytes);
         self.ranges.write().extract_if(range, guests).for_each(drop);
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     fn insert(&self, address: u64, new: Range) -> bool {
@@ -77,6 +82,12 @@ impl Space {
 
     pub(super) fn remove(&self, address: u64) {
         self.ranges.write().remove(&address);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Removals and changes of access so far.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether a pinned region begins there.
@@ -87,6 +98,7 @@ impl Space {
     /// Removes what a context owns.
     pub(super) fn remove_all(&self, context: u64) {
         self.ranges.write().retain(|_, range| range.owner != Owner::Context(context));
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Checks that one range holds all of `bytes` at `address`, or mappings of the guest that follow one another closely.

@@ -47,12 +47,23 @@ impl Shared {
         if streams.order.unwritten(key) >= interval {
             streams.write_due(key)?;
         }
+        if let Checked::Graph(launch) = work {
+            launch.check_memory(self.card().space())?;
+        }
+        if let Checked::Launch(launch) = work {
+            self.printing().launched(&launch.kernel.name);
+        }
         work.submit(queue.stream())?;
         queue.set_submitted(streams.order.count_work(key));
-        if let Checked::Launch(launch) = work
+        let name = match work {
+            Checked::Launch(launch) => Some(Arc::clone(&launch.kernel.name)),
+            Checked::Graph(launch) => Some(launch.graph.name()),
+            _ => None,
+        };
+        if name.is_some()
             && let Some(lane) = streams.lanes.get_mut(&key)
         {
-            lane.latest_kernel = Some(Arc::clone(&launch.kernel.name));
+            lane.latest_kernel = name;
         }
         Ok(())
     }

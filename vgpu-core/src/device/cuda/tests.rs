@@ -3,6 +3,7 @@
 use super::bounds::check_fatbin;
 use super::elf::{Needs, check_elf};
 use super::order::{Kind, Order, Plan};
+use super::printing::Printers;
 use super::space::{Owner, Space};
 use super::{CudaDevice, CudaError};
 use crate::device::StreamKey;
@@ -163,7 +164,10 @@ fn elf(symbol_kind: u8, symbol_flags: u8, name: &str) -> Vec<u8> {
 
 #[test]
 fn cubins_are_checked_to_their_end() {
-    assert_eq!(check_elf(&elf(2, 0x10, "k")), Ok(Needs { memory_bytes: 64, calls: false, prints: false }));
+    assert_eq!(
+        check_elf(&elf(2, 0x10, "k")),
+        Ok(Needs { memory_bytes: 64, calls: false, printers: Printers::none() })
+    );
     let whole = elf(2, 0x10, "k");
     for len in 0..whole.len() {
         assert!(check_elf(&whole[..len]).is_err(), "cut to {len}");
@@ -202,16 +206,9 @@ fn sections_beyond_the_headers_count_are_counted_in_the_first() {
     assert!(check_elf(&image).is_err(), "no sections at all");
     image[first + 32] = 5;
     image[first + 40] = 3;
-    assert_eq!(check_elf(&image), Ok(Needs { memory_bytes: 64, calls: false, prints: false }));
+    assert_eq!(check_elf(&image), Ok(Needs { memory_bytes: 64, calls: false, printers: Printers::none() }));
     image[first + 32..first + 40].fill(0xff);
     assert!(check_elf(&image).is_err(), "more sections than bytes");
-}
-
-#[test]
-fn a_cubin_that_prints_is_known_by_its_strings() {
-    let prints = |name: &str| check_elf(&elf(2, 0x10, name)).map(|needs| needs.prints);
-    assert_eq!(prints("kernel\0vprintf"), Ok(true));
-    assert_eq!(prints("kernel\0my_vprintf\0vprintf_too"), Ok(false));
 }
 
 #[test]
@@ -221,7 +218,7 @@ fn fatbins_are_checked_to_their_end() {
     image.extend(b"\x02\0\x01\x01\x20\0\0\0");
     image.extend(16_u64.to_le_bytes());
     image.resize(64, 0);
-    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 64, calls: true, prints: true }));
+    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 64, calls: true, printers: Printers::All }));
     for len in 0..image.len() {
         assert!(check_fatbin(&image[..len]).is_err(), "cut to {len}");
     }

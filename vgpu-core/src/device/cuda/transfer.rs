@@ -7,6 +7,7 @@ use vgpu_proto::{LaunchAttribute, Status};
 use super::context::Shared;
 use super::device::Recorded;
 use super::function::Kernel;
+use super::graph::{CheckedGraph, Graph};
 use crate::device::{DeviceError, LaunchConfig, Place, WaitCondition, Work};
 
 /// Checked work. Every address lies in memory of the session.
@@ -20,6 +21,8 @@ pub(super) enum Checked {
     Wait(Arc<Recorded>),
     WaitValue { address: u64, value: u32, condition: WaitCondition },
     WriteValue { address: u64, value: u32 },
+    Graph(CheckedGraph),
+    GraphUpload(Arc<Graph>),
 }
 
 /// A checked launch: its parameters fit, its policy window lies in memory of the session.
@@ -68,12 +71,21 @@ impl Shared {
                 self.check_word(address)?;
                 Ok(Checked::WriteValue { address, value })
             }
+            Work::Graph(launch) => Ok(Checked::Graph(self.check_graph(&launch)?)),
+            Work::GraphUpload(graph) => Ok(Checked::GraphUpload(self.graph(graph)?)),
             // The context takes marks out before it checks the rest.
             Work::Mark(..) => Ok(Checked::Nothing),
         }
     }
 
     fn check_launch(&self, config: LaunchConfig) -> Result<Checked, DeviceError> {
+        let kernel = self.launched_kernel(&config)?;
+        let events = config.events().map(|event| self.card().event(event)).collect::<Result<_, _>>()?;
+        Ok(Checked::Launch(Box::new(CheckedLaunch { kernel, config, events })))
+    }
+
+    /// The kernel of a launch, once its parameters fit and its policy window lies in memory of the session.
+    pub(super) fn launched_kernel(&self, config: &LaunchConfig) -> Result<Arc<Kernel>, DeviceError> {
         let kernel = self.kernel(config.function)?;
         if config.params.len() != kernel.params_bytes {
             let (given, takes) = (config.params.len(), kernel.params_bytes);
@@ -89,8 +101,7 @@ impl Shared {
                 self.card().space().check(window.base, window.bytes)?;
             }
         }
-        let events = config.events().map(|event| self.card().event(event)).collect::<Result<_, _>>()?;
-        Ok(Checked::Launch(Box::new(CheckedLaunch { kernel, config, events })))
+        Ok(kernel)
     }
 
     fn check_fill(

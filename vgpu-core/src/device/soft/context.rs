@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use vgpu_proto::Status;
 use vgpu_proto::control::{CompileReport, FunctionDescription};
+use vgpu_proto::graph::{GRAPH_DEVICE_LAUNCH, UpdateResult};
 use vgpu_proto::jit::{JitOption, LinkInput};
 
 use super::arena::{Arena, Owner};
@@ -14,6 +15,7 @@ use super::attribute;
 use super::card::Card;
 use super::event::Event;
 use super::exec::Env;
+use super::graph::{GraphJob, Graphs, NodeKernel, NodeKind, Plan};
 use super::launch::LaunchJob;
 use super::limits::Limits;
 use super::load;
@@ -23,8 +25,9 @@ use super::queue::{Queues, Target};
 use super::stream::{Command, StreamKind};
 use super::transfer::{self, Transfer};
 use crate::device::{
-    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, LaunchConfig, LinkedImage, LoadedModule,
-    ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
+    Context, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphLaunch, GraphPlan,
+    LaunchConfig, LinkedImage, LoadedModule, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap,
+    Work,
 };
 
 /// Priorities of streams, most urgent first, as an A100 has them (`cuCtxGetStreamPriorityRange`).
@@ -39,6 +42,9 @@ enum Prepared {
     Command(Command),
     Record(EventKey),
     Wait(EventKey),
+    Graph(GraphLaunch),
+    /// Nothing is left to do.
+    Nothing,
 }
 
 pub(super) struct SoftContext {
@@ -47,6 +53,7 @@ pub(super) struct SoftContext {
     legacy: StreamKey,
     env: Env,
     modules: Mutex<Modules>,
+    graphs: Graphs,
     /// Bytes that its allocations are counted as.
     taken_bytes: AtomicU64,
     limits: Limits,
@@ -72,6 +79,7 @@ impl SoftContext {
             legacy,
             env,
             modules: Mutex::new(Modules::default()),
+            graphs: Graphs::default(),
             taken_bytes: AtomicU64::new(0),
             limits: Limits::default(),
         }
@@ -114,6 +122,40 @@ impl SoftContext {
                 Some(Command::Record(queues.new_record(self.owner, event)?))
             }
             Prepared::Wait(event) => queues.latest_record(event)?.map(Command::Wait),
+            Prepared::Graph(launch) => {
+                // As for a record: a graph's records and its place behind earlier launches must come to their end.
+                queues.check_stream(self.owner, stream)?;
+                Some(Command::Graph(Box::new(self.graph_job(queues, &launch)?)))
+            }
+            Prepared::Nothing => None,
+        })
+    }
+
+    fn graph_job(&self, queues: &mut Queues, launch: &GraphLaunch) -> Result<GraphJob, DeviceError> {
+        self.graphs.launch(launch.graph, self.env.clone(), |kinds| {
+            // Before the first record is made: one that is never complete would hold up who waits for it.
+            for event in launch.events.iter().flatten() {
+                queues.check_event(self.owner, *event)?;
+            }
+            let nodes = kinds.iter().zip(&launch.events);
+            let record = |(kind, event): (&NodeKind, &Option<EventKey>)| match (kind, event) {
+                (_, None) => Ok(None),
+                (NodeKind::Records, Some(event)) => queues.new_record(self.owner, *event).map(Some),
+                (NodeKind::Waits, Some(event)) => queues.latest_record(*event),
+            };
+            nodes.map(record).collect()
+        })
+    }
+
+    /// Checks a graph.
+    fn plan(&self, plan: GraphPlan) -> Result<Plan, DeviceError> {
+        let config = self.card.config();
+        Plan::new(plan, self.card.memory(), config.threads, |launch| {
+            let function = Arc::clone(self.modules.lock().function(launch.function)?);
+            function.check_launch(launch, self.card.description())?;
+            attribute::check(launch, self.card.memory())?;
+            let delay = config.faults.delay_of(function.name());
+            Ok(NodeKernel { delay, endless: config.faults.is_endless(function.name()), function })
         })
     }
 
@@ -139,6 +181,11 @@ impl SoftContext {
             }
             Work::Record(event) => Ok(Prepared::Record(event)),
             Work::Wait(event) => Ok(Prepared::Wait(event)),
+            Work::Graph(launch) => {
+                self.graphs.check(&launch, memory)?;
+                Ok(Prepared::Graph(launch))
+            }
+            Work::GraphUpload(graph) => self.graphs.plan(graph).map(|_| Prepared::Nothing),
             Work::Mark(mark, value) => Ok(Prepared::Command(Command::Mark(mark, value))),
         }
     }
@@ -174,7 +221,7 @@ impl Context for SoftContext {
     fn stream_create(&self, blocking: bool, priority: i32) -> Result<StreamKey, DeviceError> {
         let mut queues = self.card.executor().queues();
         queues.check_context(self.owner)?;
-        if queues.streams.len() >= STREAMS_LIVE_MAX {
+        if queues.streams.len() - queues.nodes_running >= STREAMS_LIVE_MAX {
             let text = format!("{STREAMS_LIVE_MAX} streams are there or have work left: wait for some of it");
             return Err(DeviceError::new(Status::ERROR_OUT_OF_MEMORY, text));
         }
@@ -371,6 +418,29 @@ impl Context for SoftContext {
     ) -> Result<(), DeviceError> {
         let function = Arc::clone(self.modules.lock().function(function)?);
         function.set_attribute(attribute, value, self.card.description())
+    }
+
+    fn graph_instantiate(&self, plan: GraphPlan, flags: u32) -> Result<GraphKey, DeviceError> {
+        if flags & GRAPH_DEVICE_LAUNCH != 0 {
+            let text = "the software GPU does not launch graphs from kernels";
+            return Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, text));
+        }
+        self.card.executor().queues().check_context(self.owner)?;
+        let plan = self.plan(plan)?;
+        let key = GraphKey(self.card.executor().queues().next_key());
+        self.graphs.add(key, plan);
+        Ok(key)
+    }
+
+    fn graph_update(&self, graph: GraphKey, plan: GraphPlan) -> Result<UpdateResult, DeviceError> {
+        self.card.executor().queues().check_context(self.owner)?;
+        let plan = self.plan(plan)?;
+        self.graphs.replace(graph, plan)?;
+        Ok(UpdateResult::SUCCESS)
+    }
+
+    fn graph_destroy(&self, graph: GraphKey) {
+        self.graphs.remove(graph);
     }
 
     fn occupancy(&self, function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError> {

@@ -203,11 +203,12 @@ impl Executor {
         if after.completed && queues.wakes_waiter() {
             self.done.notify_all();
         }
-        if after.trash.is_empty() && after.grids.is_empty() && after.progress.is_empty() {
+        let drops = !(after.trash.is_empty() && after.grids.is_empty() && after.runs.is_empty());
+        if !drops && after.progress.is_empty() {
             return false;
         }
         MutexGuard::unlocked(queues, || {
-            drop((after.trash, after.grids));
+            drop((after.trash, after.grids, after.runs));
             for events in after.progress {
                 events.progress();
             }

@@ -17,6 +17,8 @@ pub mod exec;
 mod executor;
 mod faults;
 mod function;
+mod graph;
+mod graph_turn;
 mod image;
 mod launch;
 mod limits;
@@ -27,6 +29,7 @@ pub mod num;
 mod occupancy;
 pub mod ptx;
 mod queue;
+mod rows;
 mod stream;
 #[cfg(test)]
 mod tests;

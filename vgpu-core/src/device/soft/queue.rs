@@ -12,9 +12,10 @@ use vgpu_proto::limits::STREAM_PENDING_MAX;
 use super::arena::Owner;
 use super::delay::Delay;
 use super::event::{Event, Record};
+use super::graph::GraphRun;
 use super::launch::RunningGrid;
 use super::memory::AddressSpace;
-use super::stream::{Command, Item, Stream, StreamKind};
+use super::stream::{Command, Head, Item, Stream, StreamKind};
 use crate::device::{DeviceError, DeviceEvents, EventKey, StreamKey};
 
 /// Commands that a stream takes before it refuses more. A session stops at [`STREAM_PENDING_MAX`]; the rest is room
@@ -46,6 +47,8 @@ pub(super) struct Queues {
     pub(super) spare_threads: u32,
     /// Streams whose priority is not the default one.
     pub(super) prioritised: usize,
+    /// Streams that a graph's node runs in.
+    pub(super) nodes_running: usize,
     /// The device is gone and its threads leave.
     pub(super) shutdown: bool,
     last_ticket: u64,
@@ -83,6 +86,7 @@ impl ContextState {
 pub(super) struct After {
     pub(super) trash: Vec<Item>,
     pub(super) grids: Vec<Arc<RunningGrid>>,
+    pub(super) runs: Vec<GraphRun>,
     pub(super) progress: Vec<Arc<dyn DeviceEvents>>,
     /// Something is complete that a thread may wait for.
     pub(super) completed: bool,
@@ -116,6 +120,7 @@ impl Queues {
             threads: 0,
             spare_threads: threads,
             prioritised: 0,
+            nodes_running: 0,
             shutdown: false,
             last_ticket: 0,
             last_key: 0,
@@ -149,17 +154,27 @@ impl Queues {
     /// the lock is released. Threads may still be busy with some of it: [`Target::Still`].
     pub(super) fn close_context(&mut self, owner: Owner) -> Vec<Stream> {
         let Some(context) = self.contexts.get_mut(&owner) else { return Vec::new() };
-        let keys = std::mem::take(&mut context.streams);
+        let mut keys = std::mem::take(&mut context.streams);
+        if self.nodes_running > 0 {
+            let is_node = |stream: &Stream| stream.context == owner && stream.node.is_some();
+            keys.extend(self.streams.iter().filter(|(_, stream)| is_node(stream)).map(|(key, _)| *key));
+        }
         let streams: Vec<Stream> = keys.iter().filter_map(|key| self.streams.remove(key)).collect();
         self.active.retain(|key| self.streams.contains_key(key));
         self.events.retain(|_, event| event.context != owner);
         let now_ns = self.now_ns(Instant::now());
         for stream in &streams {
             self.prioritised -= usize::from(stream.priority != 0);
+            self.nodes_running -= usize::from(stream.node.is_some());
             // A stream of another context may wait for a record that will never run now.
+            if let Head::Graph(run) = &stream.head {
+                run.finish(now_ns);
+            }
             for item in &stream.items {
-                if let Command::Record(record) = &item.command {
-                    record.complete(now_ns);
+                match &item.command {
+                    Command::Record(record) => record.complete(now_ns),
+                    Command::Graph(job) => job.finish(now_ns),
+                    _ => {}
                 }
             }
         }
@@ -195,7 +210,9 @@ impl Queues {
         let Some(stream) = self.streams.get(&key).filter(|s| s.destroyed && s.items.is_empty()) else {
             return;
         };
-        if let Some(context) = self.contexts.get_mut(&stream.context) {
+        if stream.node.is_some() {
+            self.nodes_running -= 1;
+        } else if let Some(context) = self.contexts.get_mut(&stream.context) {
             context.streams.retain(|other| *other != key);
         }
         self.prioritised -= usize::from(stream.priority != 0);
@@ -249,13 +266,16 @@ impl Queues {
 
     /// Begins a record of an event.
     pub(super) fn new_record(&mut self, owner: Owner, key: EventKey) -> Result<Arc<Record>, DeviceError> {
-        let event =
-            self.events.get_mut(&key).filter(|event| event.context == owner).ok_or_else(|| {
-                DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such event in this context")
-            })?;
+        let event = self.events.get_mut(&key).filter(|event| event.context == owner).ok_or_else(foreign)?;
         let record = Arc::new(Record::default());
         event.latest = Some(Arc::clone(&record));
         Ok(record)
+    }
+
+    /// Whether an event of that name belongs to the context.
+    pub(super) fn check_event(&self, owner: Owner, key: EventKey) -> Result<(), DeviceError> {
+        let owned = self.events.get(&key).is_some_and(|event| event.context == owner);
+        if owned { Ok(()) } else { Err(foreign()) }
     }
 
     /// The record of an event that was submitted last. Events of other contexts may be waited for too.
@@ -297,6 +317,10 @@ impl Queues {
     pub(super) fn wakes_waiter(&self) -> bool {
         self.waiters.iter().any(|(_, target)| self.is_reached(target))
     }
+}
+
+fn foreign() -> DeviceError {
+    DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such event in this context")
 }
 
 /// The stream of that name, if it takes one more command.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::arena::Owner;
 use super::event::Record;
+use super::graph::{GraphJob, GraphRun};
 use super::launch::{LaunchJob, RunningGrid};
 use super::transfer::Transfer;
-use crate::device::{DeviceError, Mark, WaitCondition};
+use crate::device::{DeviceError, Mark, StreamKey, WaitCondition};
 
 /// How a stream stands to the legacy stream of its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(super) struct Stream {
     pub(super) tell_at: Option<usize>,
     /// Whether the stream goes once its work is done.
     pub(super) destroyed: bool,
+    /// The stream with the graph whose node runs here, and the node.
+    pub(super) node: Option<(StreamKey, u32)>,
 }
 
 impl Stream {
@@ -51,6 +54,7 @@ impl Stream {
             listed: false,
             tell_at: None,
             destroyed: false,
+            node: None,
         }
     }
 
@@ -72,6 +76,7 @@ pub(super) struct Item {
 #[derive(Debug)]
 pub(super) enum Command {
     Launch(Box<LaunchJob>),
+    Graph(Box<GraphJob>),
     Transfer(Transfer),
     Record(Arc<Record>),
     Wait(Arc<Record>),
@@ -96,6 +101,8 @@ pub(super) enum Head {
     Busy,
     /// A kernel runs, on as many threads as `drivers`.
     Grid(GridHead),
+    /// A graph whose nodes run in streams of their own.
+    Graph(Box<GraphRun>),
     /// A kernel that never ends, on order.
     Endless,
     /// A wait for a value that memory did not have yet.

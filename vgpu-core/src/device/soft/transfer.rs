@@ -7,17 +7,34 @@ use vgpu_proto::Status;
 use vgpu_window::Region;
 
 use super::memory::AddressSpace;
+use super::rows::Rows;
 use crate::device::{DeviceError, Place};
 
 /// Bytes that a thread moves before it looks for other work: some 100 us, so that one large copy does not hold up the
 /// small ones of other streams.
-const SLICE_BYTES: u64 = 1 << 20;
+pub(super) const SLICE_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) enum Transfer {
-    Copy { destination: Place, source: Place, bytes: u64, done: u64 },
-    Fill { destination: u64, value: u32, element_bytes: u32, count: u64, done: u64 },
-    Word { address: u64, value: u32 },
+    Copy {
+        destination: Place,
+        source: Place,
+        bytes: u64,
+        done: u64,
+    },
+    Fill {
+        destination: u64,
+        value: u32,
+        element_bytes: u32,
+        count: u64,
+        done: u64,
+    },
+    Word {
+        address: u64,
+        value: u32,
+    },
+    /// Of a graph, which checks addresses for all its nodes at once.
+    Rows(Rows),
 }
 
 /// How far a [`Transfer::slice`] got.
@@ -57,6 +74,7 @@ impl Transfer {
                 check_place(memory, &Place::Address(*destination), bytes)
             }
             Self::Word { address, .. } => return check_word(memory, *address),
+            Self::Rows(_) => return Ok(()),
         };
         found.map_err(|lost| invalid(lost.0))
     }
@@ -66,6 +84,9 @@ impl Transfer {
     /// # Errors
     /// `ILLEGAL_ADDRESS`: memory that was there when the command was submitted is gone. Sticky.
     pub(super) fn slice(&mut self, memory: &AddressSpace) -> Result<Slice, DeviceError> {
+        if let Self::Rows(rows) = self {
+            return rows.slice(memory);
+        }
         self.move_slice(memory).map_err(|lost| DeviceError::new(Status::ERROR_ILLEGAL_ADDRESS, lost.0))
     }
 
@@ -90,18 +111,12 @@ impl Transfer {
             Self::Fill { destination, value, element_bytes, count, done } => {
                 let element = u64::from(*element_bytes);
                 let now = (*count - *done).min(SLICE_BYTES / element);
-                let place = Place::Address(*destination);
-                let (to, offset, part) = resolve_part(memory, &place, *done * element, now * element)?;
-                let now = part / element;
-                if now == 0 {
-                    return Err(outside(element, format!("{destination:#x}")));
-                }
-                let pattern = value.to_le_bytes();
-                let pattern = &pattern[..pattern.len().min(*element_bytes as usize)];
-                to.fill(offset, pattern, now).map_err(|out| Lost(out.to_string()))?;
+                let start = destination.wrapping_add(done.wrapping_mul(element));
+                let now = fill_part(memory, start, *value, *element_bytes, now)?;
                 *done += now;
                 Ok(if *done == *count { Slice::Complete } else { Slice::More })
             }
+            Self::Rows(_) => Ok(Slice::Complete),
             Self::Word { address, value } => {
                 let (to, offset) = resolve(memory, &Place::Address(*address), 0, 4)?;
                 let word = to.atomic_u32(offset).map_err(|out| Lost(out.to_string()))?;
@@ -134,8 +149,50 @@ pub(super) fn read_word(memory: &AddressSpace, address: u64) -> Result<u32, Devi
     Ok(u32::from_le(word.load(Ordering::Acquire)))
 }
 
+/// Copies between two ranges, found now. Tells how many of the bytes lie in one piece on both sides: those are copied.
+pub(super) fn copy_part(
+    memory: &AddressSpace,
+    destination: u64,
+    source: u64,
+    bytes: u64,
+) -> Result<u64, Lost> {
+    let (to, to_offset, bytes) = resolve_part(memory, &Place::Address(destination), 0, bytes)?;
+    let (from, from_offset, bytes) = resolve_part(memory, &Place::Address(source), 0, bytes)?;
+    from.copy_to(from_offset, &to, to_offset, bytes).map_err(|out| Lost(out.to_string()))?;
+    Ok(bytes)
+}
+
+/// Fills a range, found now, with `count` elements. Tells how many of them lie in one piece: those are filled.
+pub(super) fn fill_part(
+    memory: &AddressSpace,
+    destination: u64,
+    value: u32,
+    element_bytes: u32,
+    count: u64,
+) -> Result<u64, Lost> {
+    let element = u64::from(element_bytes);
+    let place = Place::Address(destination);
+    let (to, offset, part) = resolve_part(memory, &place, 0, count.saturating_mul(element))?;
+    let count = part / element;
+    if count == 0 {
+        return Err(outside(element, format!("{destination:#x}")));
+    }
+    let pattern = value.to_le_bytes();
+    let pattern = &pattern[..pattern.len().min(element_bytes as usize)];
+    to.fill(offset, pattern, count).map_err(|out| Lost(out.to_string()))?;
+    Ok(count)
+}
+
+/// Checks that memory holds a range.
+///
+/// # Errors
+/// `INVALID_VALUE` with the cause.
+pub(super) fn check_range(memory: &AddressSpace, address: u64, bytes: u64) -> Result<(), DeviceError> {
+    check_place(memory, &Place::Address(address), bytes).map_err(|lost| invalid(lost.0))
+}
+
 /// A range that no memory holds.
-struct Lost(String);
+pub(super) struct Lost(pub(super) String);
 
 /// Whether a place has `bytes` bytes, more than 0.
 fn check_place(memory: &AddressSpace, place: &Place, bytes: u64) -> Result<(), Lost> {

@@ -68,7 +68,7 @@ pub(super) enum Outcome {
 }
 
 /// What can be said of the command at a stream's head.
-enum Look {
+pub(super) enum Look {
     /// Complete without any work; the next one can be looked at.
     Passed,
     /// A thread may take it.
@@ -208,6 +208,10 @@ impl Queues {
                     Look::Blocked
                 }
             }
+            Head::Graph(_) => self.look_at_graph(key, now, drains),
+            Head::Waiting if matches!(item.command, Command::Graph(_)) => {
+                self.look_at_graph(key, now, drains)
+            }
             Head::Waiting | Head::Parked(_) => self.look_at_command(key, now, drains),
         }
     }
@@ -231,7 +235,7 @@ impl Queues {
                 }
             }
             Command::Transfer(_) | Command::Broken(_) => Look::Ready,
-            Command::Taken => Look::Blocked,
+            Command::Taken | Command::Graph(_) => Look::Blocked,
             Command::Launch(job) => {
                 if job.is_endless() {
                     stream.head = Head::Endless;
@@ -284,7 +288,11 @@ impl Queues {
                 Command::Transfer(transfer) => Step::Move(transfer),
                 Command::Mark(mark, value) => Step::Signal(mark, value),
                 Command::Broken(error) => Step::Fail(error),
-                Command::Record(_) | Command::Wait(_) | Command::WaitValue { .. } | Command::Taken => {
+                Command::Record(_)
+                | Command::Wait(_)
+                | Command::WaitValue { .. }
+                | Command::Graph(_)
+                | Command::Taken => {
                     unreachable!("such a command passes or blocks, it is never ready")
                 }
             }
@@ -339,12 +347,17 @@ impl Queues {
     fn pop(&mut self, key: StreamKey, now: Instant) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         // Records and what a thread took are dropped here: no call of a session hides in them.
-        let heavy = |item: &Item| matches!(item.command, Command::Launch(_) | Command::Transfer(_));
+        let heavy = |item: &Item| {
+            matches!(item.command, Command::Launch(_) | Command::Graph(_) | Command::Transfer(_))
+        };
         self.after.trash.extend(stream.items.pop_front().filter(heavy));
         self.after.completed = true;
-        if let Head::Grid(head) = std::mem::replace(&mut stream.head, Head::Waiting) {
-            self.after.grids.push(head.grid);
+        match std::mem::replace(&mut stream.head, Head::Waiting) {
+            Head::Grid(head) => self.after.grids.push(head.grid),
+            Head::Graph(run) => self.after.runs.push(*run),
+            _ => {}
         }
+        let node = stream.node;
         stream.rest_until = self.delay.as_mut().and_then(super::delay::Delay::pause).map(|pause| now + pause);
         if stream.tell_at.is_some_and(|at| stream.items.len() <= at) {
             stream.tell_at = None;
@@ -352,6 +365,9 @@ impl Queues {
             self.after.progress.extend(events);
         }
         self.remove_if_done(key);
+        if let Some(node) = node {
+            self.node_passed(node, now);
+        }
     }
 
     /// Gives a context its sticky error. Tells whom to call with it, if it is the first; after the call comes

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use vgpu_proto::Status;
 use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
+use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_proto::jit::{JitOption, LinkInput};
 use vgpu_window::{Region, Reservation};
 
 use crate::device::{
-    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, LinkedImage, LoadedModule, Mark,
-    MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, VirtualMemory,
-    Work,
+    Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphPlan, LinkedImage,
+    LoadedModule, Mark, MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES,
+    TensorMap, VirtualMemory, Work,
 };
 use crate::session::{CreditKind, CreditSource, SessionSink};
 
@@ -67,6 +68,8 @@ struct Log {
     pending: AtomicU32,
     next: AtomicU64,
     refuse: Mutex<Option<Status>>,
+    /// Instantiated graphs, and the nodes of each.
+    graphs: Mutex<Vec<(GraphKey, usize)>>,
     /// Bytes of each allocation, by address.
     memory: Mutex<HashMap<u64, u64>>,
     /// Module loads under way, and the most that ever were.
@@ -99,6 +102,11 @@ impl MockDevice {
     /// Most module loads that were under way at once.
     pub(super) fn loads_most(&self) -> u32 {
         self.log.loads_most.load(Ordering::Relaxed)
+    }
+
+    /// Nodes of each graph that is there.
+    pub(super) fn graphs(&self) -> Vec<usize> {
+        self.log.graphs.lock().iter().map(|(_, nodes)| *nodes).collect()
     }
 
     pub(super) fn events(&self) -> Arc<dyn DeviceEvents> {
@@ -218,6 +226,11 @@ impl Context for MockContext {
             Work::Wait(event) => format!("wait {}", event.0),
             Work::WaitValue { value, .. } => format!("wait value {value}"),
             Work::WriteValue { value, .. } => format!("write value {value}"),
+            Work::Graph(launch) => {
+                let events = launch.events.iter().map(|event| event.map_or(0, |event| event.0));
+                format!("graph {:?}", events.collect::<Vec<_>>())
+            }
+            Work::GraphUpload(_) => "upload".to_owned(),
         };
         self.0.work.lock().push((stream.0, text));
         Ok(())
@@ -326,6 +339,27 @@ impl Context for MockContext {
             8 => Ok(()),
             _ => Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, "no such attribute")),
         }
+    }
+
+    fn graph_instantiate(&self, plan: GraphPlan, flags: u32) -> Result<GraphKey, DeviceError> {
+        if flags & vgpu_proto::graph::GRAPH_DEVICE_LAUNCH != 0 {
+            return Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, "no launches by kernels"));
+        }
+        let key = GraphKey(self.next());
+        self.0.graphs.lock().push((key, plan.nodes.len()));
+        Ok(key)
+    }
+
+    fn graph_update(&self, graph: GraphKey, plan: GraphPlan) -> Result<UpdateResult, DeviceError> {
+        match self.0.graphs.lock().iter_mut().find(|(key, _)| *key == graph) {
+            Some((_, nodes)) => *nodes = plan.nodes.len(),
+            None => return Err(DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such graph")),
+        }
+        Ok(UpdateResult::SUCCESS)
+    }
+
+    fn graph_destroy(&self, graph: GraphKey) {
+        self.0.graphs.lock().retain(|(key, _)| *key != graph);
     }
 
     fn occupancy(&self, _function: FunctionKey, query: &Occupancy) -> Result<u64, DeviceError> {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use vgpu_proto::frame::ReplyTo;
 use vgpu_proto::limits::RING_BYTES;
-use vgpu_proto::{EventId, FunctionId, ModuleId, StreamId, body, window};
+use vgpu_proto::{EventId, FunctionId, GraphId, ModuleId, StreamId, body, window};
 
 use super::guest::{CONTEXT, Guest, LEGACY};
 use super::mock::MockDevice;
@@ -65,32 +66,13 @@ fn populate(guest: &mut Guest, random: &mut Random) {
     let stream = [LEGACY, StreamId::new(1, 1)][(random.next() % 2) as usize].raw();
     let event = EventId::new((random.below(4)) as u32, 1).raw();
     let reply = guest.reply((random.below(200)) as u32 + 8);
-    match random.below(10) {
+    match random.below(15) {
         0 => guest.send(0, Some(reply), &body::Ping {}, &[]),
         1 => guest.send(stream, None, &body::StreamSynchronize {}, &[]),
         2 => guest.send(stream, None, &body::EventRecord { event: event.into() }, &[]),
         3 => guest.send(stream, None, &body::StreamWaitEvent { event: event.into() }, &[]),
         4 => guest.send(0, Some(reply), &body::MemAlloc { context: context.into(), bytes: 64.into() }, &[]),
-        5 => {
-            let body = body::ModuleLoad {
-                context: context.into(),
-                module: ModuleId::new((random.below(8)) as u32, 1).raw().into(),
-                image_bytes: 16.into(),
-                image_region: 1.into(),
-                reply_bytes: 512.into(),
-                ..Default::default()
-            };
-            guest.send(0, Some(reply), &body, &[]);
-        }
-        6 => {
-            let body = body::ModuleGetFunction {
-                module: ModuleId::new(0, 1).raw().into(),
-                function: FunctionId::new((random.below(8)) as u32, 1).raw().into(),
-                reply_bytes: 512.into(),
-                ..Default::default()
-            };
-            guest.send(0, Some(reply), &body, b"kernel");
-        }
+        5 | 6 | 9 | 10 => modules(guest, random, reply),
         7 => {
             let one = [1.into(); 3];
             let body = body::LaunchKernel {
@@ -109,12 +91,87 @@ fn populate(guest: &mut Guest, random: &mut Random) {
                 &[],
             );
         }
+        11..14 => graph(guest, random, stream),
         _ => guest.send(
             stream,
             None,
             &body::Memset { count: 3.into(), element_bytes: 4.into(), ..Default::default() },
             &[],
         ),
+    }
+}
+
+/// Frames about modules.
+fn modules(guest: &mut Guest, random: &mut Random, reply: ReplyTo) {
+    match random.below(4) {
+        0 => {
+            let body = body::ModuleLoad {
+                context: CONTEXT.raw().into(),
+                module: ModuleId::new((random.below(8)) as u32, 1).raw().into(),
+                image_bytes: 16.into(),
+                image_region: 1.into(),
+                reply_bytes: 512.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, &[]);
+        }
+        1 => {
+            let body = body::ModuleGetFunction {
+                module: ModuleId::new(0, 1).raw().into(),
+                function: FunctionId::new((random.below(8)) as u32, 1).raw().into(),
+                reply_bytes: 512.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, b"kernel");
+        }
+        2 => {
+            let body = body::ModuleEnumerateFunctions {
+                module: ModuleId::new(0, 1).raw().into(),
+                reply_bytes: 512.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, &[]);
+        }
+        _ => {
+            let body = body::ModuleLink {
+                context: CONTEXT.raw().into(),
+                input_bytes: 16.into(),
+                room_bytes: 64.into(),
+                reply_bytes: 512.into(),
+                region: 1.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, &[7, 0, 0, 0, 3, 0, 0, 0]);
+        }
+    }
+}
+
+/// Frames about graphs.
+fn graph(guest: &mut Guest, random: &mut Random, stream: u64) {
+    let reply = guest.reply((random.below(200)) as u32 + 8);
+    let graph = GraphId::new(random.below(4) as u32, 1).raw();
+    match random.below(4) {
+        0 => {
+            let body = body::GraphInstantiate {
+                context: CONTEXT.raw().into(),
+                graph: graph.into(),
+                bytes: (1 + random.below(64)).into(),
+                region: 1.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, &[]);
+        }
+        1 => {
+            let body = body::GraphUpdate {
+                graph: graph.into(),
+                bytes: (1 + random.below(64)).into(),
+                region: 1.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, &[]);
+        }
+        2 => guest.send(stream, None, &body::GraphLaunch { graph: graph.into() }, &[]),
+        _ => guest.send(0, Some(reply), &body::GraphDestroy { graph: graph.into() }, &[]),
     }
 }
 

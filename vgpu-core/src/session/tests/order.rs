@@ -16,7 +16,7 @@ fn memset(count: u64) -> body::Memset {
 }
 
 /// A guest whose stream `held` holds its next command: its device queue is full.
-fn held(held: StreamId) -> (Arc<MockDevice>, Guest) {
+pub(super) fn held(held: StreamId) -> (Arc<MockDevice>, Guest) {
     let device = Arc::new(MockDevice::default());
     let mut guest = session(&device).with_context();
     for index in 1..4 {
@@ -36,15 +36,15 @@ fn held(held: StreamId) -> (Arc<MockDevice>, Guest) {
 }
 
 /// Lets the device have room again, as it tells through its events.
-fn drain(device: &MockDevice, guest: &mut Guest) {
+pub(super) fn drain(device: &MockDevice, guest: &mut Guest) {
     device.set_pending(0);
     device.events().progress();
     assert_eq!(guest.run(), None);
 }
 
-const BLOCKING: StreamId = StreamId::new(1, 1);
-const OTHER: StreamId = StreamId::new(2, 1);
-const NON_BLOCKING: StreamId = StreamId::new(3, 1);
+pub(super) const BLOCKING: StreamId = StreamId::new(1, 1);
+pub(super) const OTHER: StreamId = StreamId::new(2, 1);
+pub(super) const NON_BLOCKING: StreamId = StreamId::new(3, 1);
 
 fn position(work: &[(u64, String)], text: &str) -> usize {
     work.iter()

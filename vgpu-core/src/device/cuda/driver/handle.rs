@@ -52,6 +52,10 @@ impl Handle {
         self.device
     }
 
+    pub(super) fn raw(&self) -> sys::CUcontext {
+        self.raw
+    }
+
     /// Makes the context current in this thread.
     #[inline]
     pub(super) fn bind(&self) -> Result<(), DeviceError> {

@@ -8,7 +8,7 @@ use super::handle::Handle;
 use crate::device::DeviceError;
 
 /// The limits that are used, by their numbers (`CUlimit`).
-const LIMITS: [sys::CUlimit; 7] = {
+const LIMITS: [sys::CUlimit; 10] = {
     use sys::CUlimit_enum as L;
     [
         L::CU_LIMIT_STACK_SIZE,
@@ -18,6 +18,9 @@ const LIMITS: [sys::CUlimit; 7] = {
         L::CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT,
         L::CU_LIMIT_MAX_L2_FETCH_GRANULARITY,
         L::CU_LIMIT_PERSISTING_L2_CACHE_SIZE,
+        L::CU_LIMIT_SHMEM_SIZE,
+        L::CU_LIMIT_CIG_ENABLED,
+        L::CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED,
     ]
 };
 

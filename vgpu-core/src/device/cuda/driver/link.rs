@@ -50,7 +50,7 @@ struct Link {
     /// The compiler writes to these until the link is destroyed.
     logs: Box<[[u8; JIT_LOG_BYTES_MAX]; 2]>,
     values: Box<[*mut c_void]>,
-    options: Vec<Kind>,
+    options: Box<[Kind]>,
 }
 
 impl Link {
@@ -66,7 +66,9 @@ impl Link {
         ];
         let known = options.iter().filter_map(|option| Some((option_kind(option.kind)?, option.value)));
         list.extend(known.map(|(kind, value)| (kind, number(value as usize))));
-        let (mut options, mut values): (Vec<_>, Vec<_>) = list.into_iter().unzip();
+        let mut options: Box<[Kind]> = list.iter().map(|(kind, _)| *kind).collect();
+        // In its last place before the driver learns of it.
+        let mut values: Box<[*mut c_void]> = list.iter().map(|(_, value)| *value).collect();
         let count = u32::try_from(options.len()).unwrap_or(u32::MAX);
         let mut raw = ptr::null_mut();
         // SAFETY: there is a value for each option; the logs and the values, which the compiler writes to, live in `Link` as
@@ -74,12 +76,13 @@ impl Link {
         let result =
             unsafe { sys::cuLinkCreate_v2(count, options.as_mut_ptr(), values.as_mut_ptr(), &raw mut raw) };
         check(result, "cuLinkCreate")?;
-        Ok(Self { raw, logs, values: values.into(), options })
+        Ok(Self { raw, logs, values, options })
     }
 
     fn log(&self, which: usize) -> String {
-        let text = CStr::from_bytes_until_nul(&self.logs[which]).unwrap_or_default();
-        text.to_string_lossy().trim_end().to_owned()
+        let text = CStr::from_bytes_until_nul(&self.logs[which]).unwrap_or_default().to_string_lossy();
+        // What stands in for bytes that are no text is longer than they were.
+        text[..text.floor_char_boundary(JIT_LOG_BYTES_MAX)].trim_end().to_owned()
     }
 
     /// Adds what the compiler said to an error.

@@ -134,18 +134,24 @@ impl Stream {
         value: u32,
         condition: WaitCondition,
     ) -> Result<(), DeviceError> {
-        use sys::CUstreamWaitValue_flags_enum as Flags;
         self.handle.bind()?;
-        let flags = match condition {
-            WaitCondition::GreaterOrEqual => Flags::CU_STREAM_WAIT_VALUE_GEQ,
-            WaitCondition::Equal => Flags::CU_STREAM_WAIT_VALUE_EQ,
-            WaitCondition::And => Flags::CU_STREAM_WAIT_VALUE_AND,
-            WaitCondition::Nor => Flags::CU_STREAM_WAIT_VALUE_NOR,
-        };
+        let flags = wait_flags(condition);
         // SAFETY: the caller keeps the word.
-        let result = unsafe { sys::cuStreamWaitValue32_v2(self.raw, address, value, flags as u32) };
+        let result = unsafe { sys::cuStreamWaitValue32_v2(self.raw, address, value, flags) };
         check(result, "cuStreamWaitValue32")
     }
+}
+
+/// The driver's flags of a wait.
+pub(super) const fn wait_flags(condition: WaitCondition) -> u32 {
+    use sys::CUstreamWaitValue_flags_enum as Flags;
+    let flags = match condition {
+        WaitCondition::GreaterOrEqual => Flags::CU_STREAM_WAIT_VALUE_GEQ,
+        WaitCondition::Equal => Flags::CU_STREAM_WAIT_VALUE_EQ,
+        WaitCondition::And => Flags::CU_STREAM_WAIT_VALUE_AND,
+        WaitCondition::Nor => Flags::CU_STREAM_WAIT_VALUE_NOR,
+    };
+    flags as u32
 }
 
 fn write_parameters(address: u64, value: u64) -> sys::CUstreamBatchMemOpParams {

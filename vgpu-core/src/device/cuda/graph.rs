@@ -1,0 +1,283 @@
+//! Graphs of a context.
+//!
+//! The driver gets a graph once, when it is instantiated, and is told at each launch only which events its event nodes
+//! concern, where those changed. It uploads at the instantiation, so that no launch waits for that; after an update the next
+//! launch does, because an upload waits for the launches before it, and nothing here may wait for those. Every kernel of a
+//! graph is of a loaded module, whose load has set aside the local memory that it needs (`stack`), so a graph needs none
+//! of its own.
+//!
+//! A launch names no addresses, so it could reach memory that was freed since the graph was made. [`Ranges`] looks for all
+//! of them again at the first launch after something was freed. That look, the launch, and the count that a free waits for
+//! are under the one lock of the context's streams: a free either comes first, and the launch is refused, or waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use vgpu_proto::Status;
+use vgpu_proto::graph::{GRAPH_DEVICE_LAUNCH, GRAPH_USE_NODE_PRIORITY, UpdateResult};
+
+use super::context::Shared;
+use super::device::Recorded;
+use super::driver::{Event, Exec, NodeLaunch, Stream, Template};
+use super::function::Kernel;
+use super::launch::{dimensions, driver_attributes};
+use super::module::next_key;
+use super::space::Space;
+use crate::device::{
+    DeviceError, EventKey, GraphKey, GraphLaunch, GraphPlan, LaunchConfig, NodeWork, Ranges,
+};
+
+/// An instantiated graph.
+#[derive(Debug)]
+pub(super) struct Graph {
+    state: Mutex<State>,
+    /// Its first kernel, for the text of a fault.
+    name: Arc<str>,
+}
+
+/// What launches and updates change. Fields are dropped in their order: the driver's objects before what they name.
+#[derive(Debug)]
+struct State {
+    exec: Exec,
+    /// Kept for the names of its nodes where some take events; what was instantiated from it is told of others by them.
+    template: Option<Template>,
+    slots: Vec<Slot>,
+    /// What event nodes hold before a launch names an event: never recorded, so a wait passes.
+    placeholder: Option<Event>,
+    parts: Parts,
+}
+
+/// A node that takes an event.
+#[derive(Debug)]
+struct Slot {
+    /// Index in the template.
+    node: usize,
+    records: bool,
+    /// The event that the driver has for it now; kept for that long.
+    bound: Option<(EventKey, Arc<Recorded>)>,
+}
+
+/// What a plan's nodes refer to.
+#[derive(Debug)]
+struct Parts {
+    ranges: Ranges,
+    /// Kept while the graph may be launched.
+    kernels: Vec<Arc<Kernel>>,
+}
+
+/// A launch with its events found.
+#[derive(Debug)]
+pub(super) struct CheckedGraph {
+    pub(super) graph: Arc<Graph>,
+    events: Vec<Option<(EventKey, Arc<Recorded>)>>,
+}
+
+impl Graph {
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    pub(super) fn upload(&self, stream: &Stream) -> Result<(), DeviceError> {
+        self.state.lock().exec.upload(stream)
+    }
+}
+
+impl CheckedGraph {
+    /// Looks for the graph's memory again if some was freed. Called under the lock of the streams, as the launch is.
+    pub(super) fn check_memory(&self, space: &Space) -> Result<(), DeviceError> {
+        let state = self.graph.state.lock();
+        if self.events.len() != state.slots.len() {
+            let text = "the launch names another number of events than the graph has event nodes";
+            return Err(DeviceError::new(Status::ERROR_INVALID_VALUE, text));
+        }
+        state.parts.ranges.check(space.generation(), |at, bytes| space.check(at, bytes))
+    }
+
+    /// Submits the launch.
+    pub(super) fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
+        let mut state = self.graph.state.lock();
+        state.bind(&self.events)?;
+        // SAFETY: `check_memory` found all memory of the nodes under the lock that is still held, and frees that come later
+        // wait for this launch.
+        unsafe { state.exec.launch(stream) }.map_err(|error| {
+            let text = format!("launch of a graph ({}): {}", self.graph.name, error.text);
+            DeviceError::new(error.status, text)
+        })?;
+        for (slot, (_, event)) in
+            state.slots.iter().zip(&self.events).filter_map(|(slot, event)| Some((slot, event.as_ref()?)))
+        {
+            if slot.records {
+                event.recorded().store(true, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Tells the driver of events that are not those of the launch before.
+    fn bind(&mut self, events: &[Option<(EventKey, Arc<Recorded>)>]) -> Result<(), DeviceError> {
+        let Self { exec, template, slots, placeholder, .. } = self;
+        let (Some(template), Some(placeholder)) = (template, placeholder) else { return Ok(()) };
+        for (slot, event) in slots.iter_mut().zip(events) {
+            let key = |event: &Option<(EventKey, Arc<Recorded>)>| event.as_ref().map(|(key, _)| *key);
+            if key(&slot.bound) == key(event) {
+                continue;
+            }
+            let raw = event.as_ref().map_or(&*placeholder, |(_, event)| event.event());
+            if slot.records {
+                exec.set_record(template, slot.node, raw)?;
+            } else {
+                exec.set_wait(template, slot.node, raw)?;
+            }
+            slot.bound.clone_from(event);
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Instantiates a graph. May block.
+    pub(super) fn graph_instantiate(&self, plan: &GraphPlan, flags: u32) -> Result<GraphKey, DeviceError> {
+        self.fault().check()?;
+        if flags & GRAPH_DEVICE_LAUNCH != 0 {
+            let text = "graphs that kernels launch are not supported";
+            return Err(DeviceError::new(Status::ERROR_NOT_SUPPORTED, text));
+        }
+        let graph = self.judge(self.make_graph(plan, flags & GRAPH_USE_NODE_PRIORITY != 0))?;
+        let key = GraphKey(next_key());
+        self.graphs().lock().insert(key, Arc::new(graph));
+        Ok(key)
+    }
+
+    fn make_graph(&self, plan: &GraphPlan, priorities: bool) -> Result<Graph, DeviceError> {
+        let parts = self.graph_parts(plan)?;
+        let nodes = plan.nodes.iter().enumerate().filter(|(_, node)| node.takes_event());
+        let slots: Vec<Slot> = nodes
+            .map(|(node, work)| Slot { node, records: matches!(work, NodeWork::Record), bound: None })
+            .collect();
+        let placeholder = if slots.is_empty() { None } else { Some(Event::new(self.handle(), false)?) };
+        let template = self.template(plan, &parts.kernels, placeholder.as_ref())?;
+        let mut exec = template.instantiate(priorities)?;
+        exec.upload(self.own_stream())?;
+        let first = parts.kernels.first().map(|kernel| format!("graph with {}", kernel.name));
+        let name = first.unwrap_or_else(|| "graph without kernels".to_owned());
+        let template = (!slots.is_empty()).then_some(template);
+        let state = State { exec, template, slots, placeholder, parts };
+        Ok(Graph { state: Mutex::new(state), name: name.into() })
+    }
+
+    /// Checks a plan's addresses and kernels.
+    fn graph_parts(&self, plan: &GraphPlan) -> Result<Parts, DeviceError> {
+        let space = self.card().space();
+        let ranges = Ranges::new(&plan.nodes, space.generation(), |at, bytes| space.check(at, bytes))?;
+        let mut kernels = Vec::new();
+        for node in &plan.nodes {
+            if let NodeWork::Kernel(config) = node {
+                kernels.push(self.launched_kernel(config)?);
+            }
+        }
+        Ok(Parts { ranges, kernels })
+    }
+
+    /// The driver's graph of a checked plan. `kernels` are those of its kernel nodes, in their order.
+    fn template(
+        &self,
+        plan: &GraphPlan,
+        kernels: &[Arc<Kernel>],
+        placeholder: Option<&Event>,
+    ) -> Result<Template, DeviceError> {
+        let mut template = Template::new(self.handle())?;
+        let mut kernels = kernels.iter();
+        for (index, node) in plan.nodes.iter().enumerate() {
+            add_node(&mut template, node, &mut kernels, placeholder).map_err(|error| {
+                DeviceError::new(error.status, format!("node {index} of the graph: {}", error.text))
+            })?;
+        }
+        template.add_edges(&plan.edges)?;
+        Ok(template)
+    }
+
+    /// Gives a graph the parameters of another plan. May block.
+    pub(super) fn graph_update(&self, key: GraphKey, plan: &GraphPlan) -> Result<UpdateResult, DeviceError> {
+        self.fault().check()?;
+        let graph = self.graph(key)?;
+        let parts = self.judge(self.graph_parts(plan))?;
+        let updated = self.update_graph(&graph, plan, parts);
+        self.judge(updated)
+    }
+
+    fn update_graph(
+        &self,
+        graph: &Graph,
+        plan: &GraphPlan,
+        parts: Parts,
+    ) -> Result<UpdateResult, DeviceError> {
+        let mut state = graph.state.lock();
+        let template = self.template(plan, &parts.kernels, state.placeholder.as_ref())?;
+        let result = state.exec.update(&template)?;
+        if result == UpdateResult::SUCCESS {
+            state.parts = parts;
+            // The driver has the placeholder for every event node again.
+            state.slots.iter_mut().for_each(|slot| slot.bound = None);
+        }
+        Ok(result)
+    }
+
+    pub(super) fn graph(&self, key: GraphKey) -> Result<Arc<Graph>, DeviceError> {
+        let unknown = || DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such graph in this context");
+        self.graphs().lock().get(&key).cloned().ok_or_else(unknown)
+    }
+
+    /// Finds a launch's graph and events.
+    pub(super) fn check_graph(&self, launch: &GraphLaunch) -> Result<CheckedGraph, DeviceError> {
+        let find = |key: &Option<EventKey>| match key {
+            Some(key) => Ok(Some((*key, self.card().event(*key)?))),
+            None => Ok(None),
+        };
+        let events = launch.events.iter().map(find).collect::<Result<_, DeviceError>>()?;
+        Ok(CheckedGraph { graph: self.graph(launch.graph)?, events })
+    }
+}
+
+fn add_node<'a>(
+    template: &mut Template,
+    node: &NodeWork,
+    kernels: &mut impl Iterator<Item = &'a Arc<Kernel>>,
+    placeholder: Option<&Event>,
+) -> Result<(), DeviceError> {
+    match (node, placeholder) {
+        (NodeWork::Kernel(config), _) => match kernels.next() {
+            Some(kernel) => add_kernel(template, kernel, config),
+            None => template.add_empty(),
+        },
+        // SAFETY: every launch is preceded by a check of the graph's memory, which stays until the launch is complete.
+        (NodeWork::Copy(copy), _) => unsafe { template.add_copy(copy) },
+        // SAFETY: as for copies.
+        (NodeWork::Fill(fill), _) => unsafe { template.add_fill(fill) },
+        // SAFETY: as for copies; the session checked that the address is aligned.
+        (NodeWork::WriteValue { address, value }, _) => unsafe { template.add_write(*address, *value) },
+        (NodeWork::WaitValue { address, value, condition }, _) => {
+            // SAFETY: as for copies; the session checked that the address is aligned.
+            unsafe { template.add_wait_value(*address, *value, *condition) }
+        }
+        (NodeWork::Record, Some(event)) => template.add_record(event),
+        (NodeWork::Wait, Some(event)) => template.add_wait(event),
+        (NodeWork::Empty | NodeWork::Record | NodeWork::Wait, _) => template.add_empty(),
+    }
+}
+
+fn add_kernel(template: &mut Template, kernel: &Kernel, config: &LaunchConfig) -> Result<(), DeviceError> {
+    let launch = NodeLaunch {
+        function: &kernel.function,
+        dimensions: dimensions(config),
+        attributes: &driver_attributes(config, &[]),
+        layout: &kernel.params,
+        params: &config.params,
+    };
+    // SAFETY: the layout is the driver's, and the length of the parameters was checked against it. A policy window is
+    // among the graph's ranges, which every launch checks.
+    unsafe { template.add_kernel(launch) }
+        .map_err(|error| DeviceError::new(error.status, format!("{}: {}", kernel.name, error.text)))
+}
