@@ -6,7 +6,7 @@ int main(void) {
     FIND(int, cuInit, unsigned)
     FIND(int, cuDriverGetVersion, int *)
     FIND(int, cuDeviceGetCount, int *)
-    FIND(int, cuStreamBeginCapture, void *, int)
+    FIND(int, cuArrayCreate_v2, void *, void *)
     int number = 0;
     OK(cuDriverGetVersion(&number));
     HOLDS(number >= 12000);
@@ -14,8 +14,8 @@ int main(void) {
     EXPECT(100, cuInit(0));
     EXPECT(3, cuDeviceGetCount(&number));
     // Exported, and not supported until it is.
-    EXPECT(801, cuStreamBeginCapture(NULL, 0));
-    EXPECT(801, cuStreamBeginCapture(NULL, 0));
+    EXPECT(801, cuArrayCreate_v2(NULL, NULL));
+    EXPECT(801, cuArrayCreate_v2(NULL, NULL));
     puts("ok");
     return 0;
 }

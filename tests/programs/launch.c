@@ -4,9 +4,10 @@
 
 enum {
     INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
-    PEER_ACCESS_UNSUPPORTED = 217,
+    UNSUPPORTED_LIMIT = 215,
     UNSUPPORTED_EXEC_AFFINITY = 224,
     INVALID_HANDLE = 400,
     PEER_ACCESS_NOT_ENABLED = 705,
@@ -265,6 +266,134 @@ static void stream_attributes(void) {
     EXPECT(INVALID_HANDLE, cuStreamGetAttribute(first + 8, POLICY, value));
 }
 
+static void limits(void) {
+    FIND(int, cuCtxGetLimit, size_t *, int)
+    FIND(int, cuCtxSetLimit, int, size_t)
+    FIND(int, cuCtxResetPersistingL2Cache, void)
+    size_t value;
+    // Stack of a thread, printf buffer, heap.
+    for (int limit = 0; limit <= 2; limit++) {
+        OK(cuCtxGetLimit(&value, limit));
+        HOLDS(value >= 256);
+    }
+    OK(cuCtxGetLimit(&value, 0));
+    OK(cuCtxSetLimit(0, value + 1024));
+    size_t now;
+    OK(cuCtxGetLimit(&now, 0));
+    HOLDS(now == value + 1024);
+    // More than a thread has, or than the tenant has for all of them.
+    HOLDS(cuCtxSetLimit(0, (size_t)1 << 20) != 0);
+    OK(cuCtxSetLimit(0, value));
+    EXPECT(INVALID_VALUE, cuCtxGetLimit(NULL, 0));
+    EXPECT(UNSUPPORTED_LIMIT, cuCtxGetLimit(&value, 99));
+    EXPECT(UNSUPPORTED_LIMIT, cuCtxSetLimit(99, 1));
+    // More than the tenant has.
+    EXPECT(OUT_OF_MEMORY, cuCtxSetLimit(2, (size_t)1 << 50));
+    OK(cuCtxResetPersistingL2Cache());
+}
+
+struct operation {
+    uint32_t operation, barrier;
+    handle address;
+    uint64_t value;
+    uint32_t flags, reserved[5];
+};
+
+static void words(void) {
+    FIND(int, cuStreamCreate, handle *, unsigned)
+    FIND(int, cuStreamSynchronize, handle)
+    FIND(int, cuStreamWaitValue64_v2, handle, handle, uint64_t, unsigned)
+    FIND(int, cuStreamWriteValue64_v2, handle, handle, uint64_t, unsigned)
+    FIND(int, cuStreamBatchMemOp_v2, handle, unsigned, struct operation *, unsigned)
+    FIND(int, cuMemHostAlloc, void **, size_t, unsigned)
+    FIND(int, cuMemFreeHost, void *)
+    handle waiter, writer;
+    volatile uint64_t *words;
+    OK(cuStreamCreate(&waiter, 1));
+    OK(cuStreamCreate(&writer, 1));
+    OK(cuMemHostAlloc((void **)&words, 64, 0));
+    memset((void *)words, 0, 64);
+    handle base = (handle)(uintptr_t)words;
+    const uint64_t large = 5ull << 40;
+    // Equal: the upper half counts.
+    OK(cuStreamWaitValue64_v2(waiter, base, large, 1));
+    OK(cuStreamWriteValue64_v2(waiter, base + 8, large + 1, 0));
+    struct operation batch[] = {
+        {.operation = 2, .address = base + 16, .value = 7},
+        {.operation = 6},
+        {.operation = 5, .address = base, .value = large},
+        {.operation = 4, .address = base + 8, .value = large + 1, .flags = 1},
+        {.operation = 1, .address = base + 16, .value = 7, .flags = 1},
+    };
+    OK(cuStreamBatchMemOp_v2(writer, 5, batch, 0));
+    OK(cuStreamSynchronize(writer));
+    HOLDS(words[0] == large && words[1] == large + 1 && words[2] == 7);
+    OK(cuStreamSynchronize(waiter));
+    EXPECT(INVALID_VALUE, cuStreamWaitValue64_v2(waiter, base + 4, 0, 0));
+    EXPECT(INVALID_VALUE, cuStreamWriteValue64_v2(waiter, 8, 0, 0));
+    batch[0].operation = 3;
+    EXPECT(NOT_SUPPORTED, cuStreamBatchMemOp_v2(writer, 1, batch, 0));
+    EXPECT(INVALID_VALUE, cuStreamBatchMemOp_v2(writer, 1000, batch, 0));
+    OK(cuMemFreeHost((void *)words));
+}
+
+static void tensor_maps(void) {
+    FIND(int, cuTensorMapEncodeTiled, void *, unsigned, unsigned, handle, const uint64_t *, const uint64_t *,
+         const uint32_t *, const uint32_t *, int, int, int, int)
+    FIND(int, cuTensorMapReplaceAddress, void *, handle)
+    FIND(int, cuDeviceGetAttribute, int *, int, int)
+    FIND(int, cuMemAlloc_v2, handle *, size_t)
+    int supported;
+    OK(cuDeviceGetAttribute(&supported, 127, 0));
+    handle memory;
+    OK(cuMemAlloc_v2(&memory, 1 << 20));
+    _Alignas(64) unsigned char map[128] = {0}, again[128] = {0}, other[128] = {0};
+    uint64_t dims[] = {64, 64}, strides[] = {256};
+    uint32_t box[] = {32, 8}, steps[] = {1, 1};
+    // 7: 32-bit floating point.
+    EXPECT(supported ? 0 : NOT_SUPPORTED,
+           cuTensorMapEncodeTiled(map, 7, 2, memory, dims, strides, box, steps, 0, 0, 0, 0));
+    EXPECT(INVALID_VALUE, cuTensorMapEncodeTiled(map, 7, 9, memory, dims, strides, box, steps, 0, 0, 0, 0));
+    EXPECT(INVALID_VALUE, cuTensorMapEncodeTiled(map, 99, 2, memory, dims, strides, box, steps, 0, 0, 0, 0));
+    EXPECT(INVALID_VALUE, cuTensorMapEncodeTiled(NULL, 7, 2, memory, dims, strides, box, steps, 0, 0, 0, 0));
+    if (supported) {
+        OK(cuTensorMapEncodeTiled(again, 7, 2, memory, dims, strides, box, steps, 0, 0, 0, 0));
+        HOLDS(memcmp(map, again, sizeof map) == 0);
+        OK(cuTensorMapEncodeTiled(other, 7, 2, memory + 4096, dims, strides, box, steps, 0, 0, 0, 0));
+        OK(cuTensorMapReplaceAddress(map, memory + 4096));
+        HOLDS(memcmp(map, other, sizeof map) == 0);
+    }
+}
+
+// A kernel of a library has its attributes in each context, whichever it was loaded into when they were set.
+static void kernels(const char *ptx, handle primary) {
+    FIND(int, cuLibraryLoadData, handle *, const void *, void *, void *, unsigned, void *, void *, unsigned)
+    FIND(int, cuLibraryGetKernel, handle *, handle, const char *)
+    FIND(int, cuLibraryUnload, handle)
+    FIND(int, cuKernelSetAttribute, int, int, handle, int)
+    FIND(int, cuKernelGetAttribute, int *, int, handle, int)
+    FIND(int, cuKernelSetCacheConfig, handle, unsigned, int)
+    FIND(int, cuCtxCreate_v2, handle *, unsigned, int)
+    FIND(int, cuCtxDestroy_v2, handle)
+    FIND(int, cuCtxSetCurrent, handle)
+    handle library, kernel, other;
+    int value;
+    OK(cuLibraryLoadData(&library, ptx, NULL, NULL, 0, NULL, NULL, 0));
+    OK(cuLibraryGetKernel(&kernel, library, "saxpy"));
+    OK(cuKernelSetAttribute(8, 1000, kernel, 0));
+    OK(cuCtxCreate_v2(&other, 0, 0));
+    OK(cuKernelGetAttribute(&value, 8, kernel, 0));
+    HOLDS(value == 1000);
+    OK(cuKernelSetAttribute(8, 2000, kernel, 0));
+    OK(cuCtxSetCurrent(primary));
+    OK(cuKernelGetAttribute(&value, 8, kernel, 0));
+    HOLDS(value == 2000);
+    OK(cuKernelSetCacheConfig(kernel, 1, 0));
+    EXPECT(INVALID_VALUE, cuKernelSetCacheConfig(kernel, 9, 0));
+    OK(cuCtxDestroy_v2(other));
+    OK(cuLibraryUnload(library));
+}
+
 int main(int argc, char **argv) {
     HOLDS(argc == 2);
     lib = open_library("libcuda.so.1");
@@ -277,12 +406,17 @@ int main(int argc, char **argv) {
     handle primary, module, saxpy;
     OK(cuDevicePrimaryCtxRetain(&primary, 0));
     OK(cuCtxSetCurrent(primary));
-    OK(cuModuleLoadData(&module, read_file(argv[1])));
+    const char *ptx = read_file(argv[1]);
+    OK(cuModuleLoadData(&module, ptx));
     OK(cuModuleGetFunction(&saxpy, module, "saxpy"));
     devices();
     launches(saxpy);
     occupancy(saxpy);
     stream_attributes();
+    limits();
+    words();
+    tensor_maps();
+    kernels(ptx, primary);
     puts("ok");
     return 0;
 }

@@ -43,6 +43,14 @@ fn memory_is_mapped_as_programs_do_it() {
 }
 
 #[test]
+fn graphs_are_made_replayed_and_changed() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("graphs.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
+}
+
+#[test]
 fn what_kernels_print_stands_where_they_ran() {
     let (host, folder) = (Host::with_alice(), Folder::new());
     let program = compile_c("print.c", &folder);
@@ -55,6 +63,14 @@ fn what_kernels_print_stands_where_they_ran() {
     assert!(parts[0].contains("2.5") && parts[0] == parts[1], "{text}");
     let told = parts[2].strip_suffix("end\n").unwrap();
     assert!(told.contains("Assertion") && told.contains("failed"), "{text}");
+}
+
+#[test]
+fn streams_are_captured_by_cudas_rules() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("capture.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[saxpy().to_str().unwrap()]));
+    host.wait_until_empty();
 }
 
 #[test]
@@ -132,13 +148,25 @@ mod wheels {
         boots_on(runtime(wheel));
     }
 
-    /// Compiles `runtime.cu` and runs it.
-    fn program(options: &[&str]) {
+    /// Compiles a program and runs it.
+    fn program_of(source: &str, options: &[&str]) {
         let (host, folder) = (Host::with_alice(), Folder::new());
-        let program = compile_cuda("runtime.cu", options, &folder);
+        let program = compile_cuda(source, options, &folder);
         let loader = Loader::new(&[&runtime("cuda-13.0").0]);
         assert_ok(&loader.run(&host, "alice", &program, &[]));
         host.wait_until_empty();
+    }
+
+    /// Compiles `runtime.cu` and runs it.
+    fn program(options: &[&str]) {
+        program_of("runtime.cu", options);
+    }
+
+    #[test]
+    #[ignore = "needs the wheels of tests/wheels.txt"]
+    fn graphs_are_captured_and_replayed_by_the_runtime() {
+        program_of("graphs.cu", &[]);
+        program_of("graphs.cu", &["--default-stream", "per-thread"]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Stream {
     ) -> Result<()> {
         self.context().check()?;
         self.context().is_same(function.context(), "function")?;
-        self.check_shape(function, &config)?;
+        function.check_shape(&config)?;
         self.check_attributes(attributes)?;
         let launch = Launch { function, config: &config, attributes, args };
         let sent = SCRATCH.try_with(|scratch| {
@@ -169,33 +169,39 @@ impl Stream {
         }
         Ok(())
     }
+}
 
-    fn check_shape(&self, function: &Function, config: &LaunchConfig) -> Result<(), Misuse> {
-        let device = &self.session().device;
+impl Function {
+    /// Checks the shape of a launch, as [`Stream::launch`] does.
+    ///
+    /// # Errors
+    /// The checks of [`Misuse`] for dimensions and shared memory.
+    pub fn check_shape(&self, config: &LaunchConfig) -> Result<()> {
+        let device = &self.context().session().device;
         for (at, axis) in ['x', 'y', 'z'].into_iter().enumerate() {
             let (value, max) = (config.grid[at], device.grid_dim_max[at]);
             if value == 0 || value > max {
-                return Err(Misuse::Grid { axis, value, max });
+                return Err(Misuse::Grid { axis, value, max }.into());
             }
             let (value, max) = (config.block[at], device.block_dim_max[at]);
             if value == 0 || value > max {
-                return Err(Misuse::Block { axis, value, max });
+                return Err(Misuse::Block { axis, value, max }.into());
             }
         }
         let threads =
             config.block.iter().fold(1, |all: u64, threads| all.saturating_mul(u64::from(*threads)));
         let max = device.threads_per_block_max;
         if threads > u64::from(max) {
-            return Err(Misuse::BlockThreads { threads, max });
+            return Err(Misuse::BlockThreads { threads, max }.into());
         }
-        let data = function.data();
+        let data = self.data();
         let max = data.description.threads_per_block_max;
         if threads > u64::from(max) {
-            return Err(Misuse::FunctionThreads { threads, max });
+            return Err(Misuse::FunctionThreads { threads, max }.into());
         }
         let max = data.dynamic_shared_bytes_max.load(Ordering::Relaxed);
         if config.shared_bytes > max {
-            return Err(Misuse::SharedBytes { bytes: config.shared_bytes, max });
+            return Err(Misuse::SharedBytes { bytes: config.shared_bytes, max }.into());
         }
         Ok(())
     }

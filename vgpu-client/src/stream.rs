@@ -47,6 +47,18 @@ pub enum WaitCondition {
     Nor,
 }
 
+impl WaitCondition {
+    /// `CU_STREAM_WAIT_VALUE_*`.
+    const fn number(self) -> u32 {
+        match self {
+            Self::GreaterOrEqual => 0,
+            Self::Equal => 1,
+            Self::And => 2,
+            Self::Nor => 3,
+        }
+    }
+}
+
 /// The stream itself, without the context that its handles keep alive.
 #[derive(Debug)]
 pub(crate) struct StreamCore {
@@ -164,16 +176,10 @@ impl Stream {
     ) -> Result<()> {
         let address = address.into();
         let pinned = self.locate(address, 4, 4)?;
-        let condition: u32 = match condition {
-            WaitCondition::GreaterOrEqual => 0,
-            WaitCondition::Equal => 1,
-            WaitCondition::And => 2,
-            WaitCondition::Nor => 3,
-        };
         let body = body::StreamWaitValue32 {
             address: address.0.into(),
             value: value.into(),
-            condition: condition.into(),
+            condition: condition.number().into(),
         };
         self.submit_using(&body, [pinned, None])
     }
@@ -187,6 +193,38 @@ impl Stream {
         let pinned = self.locate(address, 4, 4)?;
         let body =
             body::StreamWriteValue32 { address: address.0.into(), value: value.into(), reserved: 0.into() };
+        self.submit_using(&body, [pinned, None])
+    }
+
+    /// Makes later work wait until the 64-bit word at `address` meets a condition.
+    ///
+    /// # Errors
+    /// As [`Stream::wait_value32`].
+    pub fn wait_value64(
+        &self,
+        address: impl Into<DevicePtr>,
+        value: u64,
+        condition: WaitCondition,
+    ) -> Result<()> {
+        let address = address.into();
+        let pinned = self.locate(address, 8, 8)?;
+        let body = body::StreamWaitValue64 {
+            address: address.0.into(),
+            value: value.into(),
+            condition: condition.number().into(),
+            reserved: 0.into(),
+        };
+        self.submit_using(&body, [pinned, None])
+    }
+
+    /// Writes a 64-bit word when the stream gets there.
+    ///
+    /// # Errors
+    /// As [`Stream::wait_value32`].
+    pub fn write_value64(&self, address: impl Into<DevicePtr>, value: u64) -> Result<()> {
+        let address = address.into();
+        let pinned = self.locate(address, 8, 8)?;
+        let body = body::StreamWriteValue64 { address: address.0.into(), value: value.into() };
         self.submit_using(&body, [pinned, None])
     }
 

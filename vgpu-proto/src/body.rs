@@ -117,6 +117,24 @@ bodies! {
         /// Zero.
         reserved: U32,
     }
+    /// See [`Op::StreamWaitValue64`].
+    StreamWaitValue64 [24] {
+        /// Device or pinned address, 8-byte aligned.
+        address: U64,
+        /// Value to compare with.
+        value: U64,
+        /// As for [`StreamWaitValue32`].
+        condition: U32,
+        /// Zero.
+        reserved: U32,
+    }
+    /// See [`Op::StreamWriteValue64`].
+    StreamWriteValue64 [16] {
+        /// Device or pinned address, 8-byte aligned.
+        address: U64,
+        /// Value to write.
+        value: U64,
+    }
     /// See [`Op::EventCreate`].
     EventCreate [24] {
         /// [`crate::ContextId`].

@@ -54,6 +54,8 @@ macro_rules! for_each_operation {
             0x24 StreamWaitEvent Async Stream no 1: "makes a stream wait for an event (cuStreamWaitEvent)",
             0x25 StreamWaitValue32 Async Stream no 1: "makes a stream wait for a value in memory (cuStreamWaitValue32)",
             0x26 StreamWriteValue32 Async Stream no 1: "writes a value to memory in stream order (cuStreamWriteValue32)",
+            0x27 StreamWaitValue64 Async Stream no 1: "makes a stream wait for a 64-bit value in memory (cuStreamWaitValue64)",
+            0x28 StreamWriteValue64 Async Stream no 1: "writes a 64-bit value to memory in stream order (cuStreamWriteValue64)",
             0x30 EventCreate Async Free no 1: "creates an event (cuEventCreate)",
             0x31 EventDestroy Async Free no 1: "destroys an event (cuEventDestroy)",
             0x32 EventRecord Async Stream no 1: "records an event (cuEventRecord)",

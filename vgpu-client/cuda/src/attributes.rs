@@ -34,11 +34,9 @@ const OWN: &[(u32, i32)] = &[
     (91, 1),
     (99, 1),
     (113, 0),
-    // CAN_USE_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS: 32-bit waits and writes
-    // of the second version travel, others do not.
+    // CAN_USE_STREAM_MEM_OPS_V1, CAN_USE_64_BIT_STREAM_MEM_OPS_V1: the functions of the first version are not there.
     (92, 0),
     (93, 0),
-    (122, 0),
     // COOPERATIVE_MULTI_DEVICE_LAUNCH: a guest has one GPU.
     (96, 0),
     // CAN_FLUSH_REMOTE_WRITES: no third device writes to a guest's memory.

@@ -10,6 +10,7 @@ use vgpu_client::Status;
 use crate::current;
 use crate::driver::{Driver, check_device, driver};
 use crate::fail::{Call, Fail, INVALID_CONTEXT, INVALID_VALUE, NOT_SUPPORTED};
+use crate::graph::capture;
 use crate::pointers::{HostPointer, Out};
 
 /// What `cuCtxGetApiVersion` answers for contexts of every CUDA 4 and later.
@@ -118,7 +119,9 @@ fn pop(out: Out<u64>) -> Call {
 }
 
 fn synchronize(handle: u64) -> Call {
-    find_or_current(handle)?.inner.synchronize()?;
+    let context = find_or_current(handle)?;
+    capture::check_context(context.id)?;
+    context.inner.synchronize()?;
     let driver = driver()?;
     driver.pools.after_synchronise(driver);
     Ok(())

@@ -2,8 +2,10 @@
 
 use vgpu_client::DevicePtr;
 
+use crate::boxes::Boxes;
 use crate::driver::{Driver, driver};
-use crate::fail::{Call, INVALID_VALUE, NOT_SUPPORTED};
+use crate::fail::{Call, INVALID_VALUE};
+use crate::graph::{CopyWork, Work, capture};
 use crate::pointers::{HostMemory, HostPointer, In};
 use crate::stream::{self, DefaultStream, Resolved};
 
@@ -11,7 +13,7 @@ use DefaultStream::{Legacy, PerThread};
 
 /// Whose memory an address lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     /// Device memory, or an address that is kept for it.
     Device,
     Pinned,
@@ -19,7 +21,7 @@ enum Side {
     Pageable,
 }
 
-fn side(driver: &Driver, address: u64) -> Call<Side> {
+pub(crate) fn side(driver: &Driver, address: u64) -> Call<Side> {
     match driver.client.pointer_attributes(DevicePtr(address)) {
         Some(found) if found.kind == vgpu_client::MemoryKind::Pinned => Ok(Side::Pinned),
         Some(_) => Ok(Side::Device),
@@ -77,19 +79,22 @@ pub(crate) struct Copy {
     pub(crate) direction: Direction,
 }
 
-/// Queues a copy. Pageable memory is read, or written, before this returns.
-fn queue(driver: &Driver, target: &Resolved, copy: Copy) -> Call<(Side, Side)> {
-    let Copy { destination, source, bytes, direction } = copy;
-    let (to, from) = (side(driver, destination)?, side(driver, source)?);
-    let lost = match direction {
+/// The two sides of a copy; fails where one is not what the call says of it.
+fn sides(driver: &Driver, copy: Copy) -> Call<(Side, Side)> {
+    let (to, from) = (side(driver, copy.destination)?, side(driver, copy.source)?);
+    let lost = match copy.direction {
         Direction::Any => false,
         Direction::HostToDevice => to == Side::Pageable,
         Direction::DeviceToHost => from == Side::Pageable,
         Direction::DeviceToDevice => to == Side::Pageable || from == Side::Pageable,
     };
-    if lost {
-        return Err(INVALID_VALUE);
-    }
+    if lost { Err(INVALID_VALUE) } else { Ok((to, from)) }
+}
+
+/// Queues a copy. Pageable memory is read, or written, before this returns.
+fn queue(driver: &Driver, target: &Resolved, copy: Copy) -> Call<(Side, Side)> {
+    let Copy { destination, source, bytes, .. } = copy;
+    let (to, from) = sides(driver, copy)?;
     let length = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
     let stream = &target.stream;
     let memory = |address| HostMemory::new(HostPointer::unified(address), length);
@@ -112,6 +117,16 @@ pub(crate) fn run(copy: Copy, stream: u64, default: DefaultStream, returns: Retu
     let driver = driver()?;
     let target = stream::resolve(driver, stream, default)?;
     if copy.bytes == 0 {
+        return Ok(());
+    }
+    if returns == Return::WhenDone {
+        capture::check_unseen()?;
+    }
+    let node = || {
+        sides(driver, copy)?;
+        Ok(Work::Copy(CopyWork::linear(target.context.handle, copy.destination, copy.source, copy.bytes)?))
+    };
+    if capture::record(driver, &target, node)? {
         return Ok(());
     }
     let sides = queue(driver, &target, copy)?;
@@ -139,72 +154,29 @@ fn check_peers(to: u64, from: u64) -> Call {
     crate::context::find(driver, from).map(drop)
 }
 
-/// One side of a copy of boxes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BoxSide {
-    base: u64,
-    pitch: u64,
-    slice: u64,
-}
-
-/// `CU_MEMORYTYPE_HOST`, `DEVICE` and `UNIFIED`; 3 is an array.
-const TYPE_HOST: u32 = 1;
-const TYPE_DEVICE: u32 = 2;
-const TYPE_UNIFIED: u32 = 4;
-
-impl BoxSide {
-    /// A box that begins at `address`, whose rows and layers are so long, or packed where that is 0.
-    pub(crate) fn unified(address: u64, pitch: u64, height: u64, extent: [u64; 3]) -> Call<Self> {
-        Self::new([0; 3], u64::from(TYPE_UNIFIED), [0, address], [pitch, height], extent)
-    }
-
-    /// From the fields of `CUDA_MEMCPY3D`: offset in x (bytes), y, z; memory type; host and device address; pitch and
-    /// height. A pitch or height of 0 stands for a packed box.
-    fn new(at: [u64; 3], kind: u64, addresses: [u64; 2], strides: [u64; 2], extent: [u64; 3]) -> Call<Self> {
-        let pitch = if strides[0] == 0 { at[0] + extent[0] } else { strides[0] };
-        let height = if strides[1] == 0 { at[1] + extent[1] } else { strides[1] };
-        // The field has 32 bits and padding.
-        let start = match kind as u32 {
-            TYPE_HOST => addresses[0],
-            TYPE_DEVICE | TYPE_UNIFIED => addresses[1],
-            3 => return Err(NOT_SUPPORTED),
-            _ => return Err(INVALID_VALUE),
-        };
-        if pitch < at[0].saturating_add(extent[0]) {
-            return Err(INVALID_VALUE);
-        }
-        let slice = pitch.checked_mul(height).ok_or(INVALID_VALUE)?;
-        let z = at[2].checked_mul(slice).ok_or(INVALID_VALUE)?;
-        let y = at[1].checked_mul(pitch).ok_or(INVALID_VALUE)?;
-        let base = start.checked_add(z).and_then(|base| base.checked_add(y));
-        let base = base.and_then(|base| base.checked_add(at[0])).ok_or(INVALID_VALUE)?;
-        Ok(Self { base, pitch, slice })
-    }
-}
-
-/// Copies a box row by row; rows that follow one another on both sides go together.
-pub(crate) fn boxed(
-    from: BoxSide,
-    to: BoxSide,
-    extent: [u64; 3],
-    stream: u64,
-    default: DefaultStream,
-    returns: Return,
-) -> Call {
+/// Copies a box row by row; rows that follow one another on both sides go together. `params` is a `CUDA_MEMCPY3D`.
+pub(crate) fn boxed(params: [u64; 25], stream: u64, default: DefaultStream, returns: Return) -> Call {
     let driver = driver()?;
     let target = stream::resolve(driver, stream, default)?;
-    let [width, height, depth] = extent;
-    if width == 0 || height == 0 || depth == 0 {
+    let boxes = Boxes::three_d(&params)?;
+    if boxes.is_empty() {
         return Ok(());
     }
+    if returns == Return::WhenDone {
+        capture::check_unseen()?;
+    }
+    let node = || Ok(Work::Copy(CopyWork::new(target.context.handle, params)?));
+    if capture::record(driver, &target, node)? {
+        return Ok(());
+    }
+    let Boxes { from, to, extent: [width, height, depth] } = boxes;
     let packed = from.pitch == width && to.pitch == width;
     let (rows, bytes) =
         if packed { (1, width.checked_mul(height).ok_or(INVALID_VALUE)?) } else { (height, width) };
     let mut waits = false;
     for z in 0..depth {
         for y in 0..rows {
-            let place = |side: BoxSide| side.base.wrapping_add(z * side.slice).wrapping_add(y * side.pitch);
-            let (destination, source) = (place(to), place(from));
+            let (destination, source) = (to.row(y, z), from.row(y, z));
             let copy = Copy { destination, source, bytes, direction: Direction::Any };
             let sides = queue(driver, &target, copy)?;
             waits |= returns.waits(driver, sides, copy);
@@ -216,27 +188,12 @@ pub(crate) fn boxed(
     Ok(())
 }
 
-/// `CUDA_MEMCPY2D`: seven words for each side (x, y, type, host, device, array, pitch), then width and height.
 fn two_d(call: In<[u64; 16]>, stream: Option<u64>, default: DefaultStream) -> Call {
-    let words = call.read()?;
-    let extent = [words[14], words[15], 1];
-    let side = |at: usize| {
-        let side = &words[at..at + 7];
-        BoxSide::new([side[0], side[1], 0], side[2], [side[3], side[4]], [side[6], 0], extent)
-    };
-    boxed(side(0)?, side(7)?, extent, stream.unwrap_or(0), default, Return::of(stream))
+    boxed(Boxes::two_d_params(&call.read()?), stream.unwrap_or(0), default, Return::of(stream))
 }
 
-/// `CUDA_MEMCPY3D`: eleven words for each side (x, y, z, level, type, host, device, array, reserved, pitch, height), then
-/// width, height and depth.
 pub(crate) fn three_d(call: In<[u64; 25]>, stream: Option<u64>, default: DefaultStream) -> Call {
-    let words = call.read()?;
-    let extent = [words[22], words[23], words[24]];
-    let side = |at: usize| {
-        let side = &words[at..at + 11];
-        BoxSide::new([side[0], side[1], side[2]], side[4], [side[5], side[6]], [side[9], side[10]], extent)
-    };
-    boxed(side(0)?, side(11)?, extent, stream.unwrap_or(0), default, Return::of(stream))
+    boxed(call.read()?, stream.unwrap_or(0), default, Return::of(stream))
 }
 
 driver_calls! {

@@ -2,7 +2,8 @@
 //!
 //! A batch may run in any order within itself; here it runs in the order of its list.
 
-use crate::copy::{self, BoxSide, Copy, Direction, Return};
+use crate::boxes::Boxes;
+use crate::copy::{self, Copy, Direction, Return};
 use crate::driver::driver;
 use crate::fail::{Call, INVALID_VALUE, NOT_SUPPORTED};
 use crate::pointers::{In, Out};
@@ -99,8 +100,9 @@ impl Batch {
     }
 }
 
-/// `CUmemcpy3DOperand` in words: type; address, length of a row, rows of a layer (elements of one byte), place.
-fn operand(words: &[u64], extent: [u64; 3]) -> Call<BoxSide> {
+/// `CUmemcpy3DOperand` in words: type; address, length of a row, rows of a layer (elements of one byte), place. Answers
+/// the address, the pitch and the height.
+fn operand(words: &[u64], extent: [u64; 3]) -> Call<[u64; 3]> {
     match words[0] as u32 {
         OPERAND_POINTER => {}
         OPERAND_ARRAY => return Err(NOT_SUPPORTED),
@@ -110,7 +112,7 @@ fn operand(words: &[u64], extent: [u64; 3]) -> Call<BoxSide> {
     if (row != 0 && row < extent[0]) || (layer != 0 && layer < extent[1]) {
         return Err(INVALID_VALUE);
     }
-    BoxSide::unified(words[1], row, layer, extent)
+    Ok([words[1], row, layer])
 }
 
 /// `CUDA_MEMCPY3D_BATCH_OP` in words: source and destination (five each), extent, source order and flags.
@@ -135,7 +137,7 @@ fn batch_of_boxes(
             return Err(INVALID_VALUE);
         }
         let (from, to) = (operand(&words[..5], extent)?, operand(&words[5..10], extent)?);
-        copy::boxed(from, to, extent, stream, default, returns(order))
+        copy::boxed(Boxes::unified_params(from, to, extent), stream, default, returns(order))
     };
     for at in 0..count as usize {
         one(operations.at(at)?).inspect_err(|_| failed.set(at as u64))?;

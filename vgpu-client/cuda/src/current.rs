@@ -7,6 +7,7 @@ use vgpu_client::Status;
 
 use crate::context::{self, Context};
 use crate::fail::{Call, Fail, INVALID_CONTEXT};
+use crate::graph::capture::Mode;
 
 /// Depth of a thread's stack. Programs push one or two; the bound keeps a loop that only pushes from growing for ever.
 const STACK_DEPTH_MAX: usize = 1_024;
@@ -14,7 +15,7 @@ const STACK_DEPTH_MAX: usize = 1_024;
 thread_local! {
     /// Handles; the last is current. A context on it may be gone by now.
     static STACK: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    static CAPTURE_MODE: Cell<u32> = const { Cell::new(0) };
+    static CAPTURE_MODE: Cell<Mode> = const { Cell::new(Mode::Global) };
 }
 
 /// Handle of the current context, 0 for none. A thread that ends has none.
@@ -60,7 +61,12 @@ pub(crate) fn pop() -> Call<u64> {
     STACK.try_with(|stack| stack.borrow_mut().pop()).ok().flatten().ok_or(INVALID_CONTEXT)
 }
 
-/// Sets this thread's capture mode (`CU_STREAM_CAPTURE_MODE_*`) and returns the one before.
-pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
-    CAPTURE_MODE.try_with(|current| current.replace(mode)).unwrap_or(0)
+/// This thread's capture mode.
+pub(crate) fn capture_mode() -> Mode {
+    CAPTURE_MODE.try_with(Cell::get).unwrap_or(Mode::Global)
+}
+
+/// Sets this thread's capture mode and returns the one before.
+pub(crate) fn exchange_capture_mode(mode: Mode) -> Mode {
+    CAPTURE_MODE.try_with(|current| current.replace(mode)).unwrap_or(Mode::Global)
 }

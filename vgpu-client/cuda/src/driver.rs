@@ -9,6 +9,8 @@ use crate::context::Context;
 use crate::event::EventEntry;
 use crate::fail::{Call, Fail};
 use crate::function::FunctionEntry;
+use crate::graph::object::UserObject;
+use crate::graph::{self, Exec, Graph, capture};
 use crate::kernel::Kernel;
 use crate::library::Library;
 use crate::link::Linker;
@@ -38,6 +40,11 @@ pub(crate) struct Driver {
     pub(crate) linkers: Table<Linker>,
     pub(crate) allocations: Allocations,
     pub(crate) pools: Pools,
+    pub(crate) graphs: Table<Graph>,
+    /// The graph of each node.
+    pub(crate) nodes: Table<Graph>,
+    pub(crate) execs: Table<Exec>,
+    pub(crate) objects: Table<UserObject>,
     pub(crate) stream_attributes: StreamAttributes,
 }
 
@@ -72,6 +79,10 @@ pub(crate) fn start() -> Call {
         linkers: Table::new(Kind::Linker),
         allocations: Allocations::default(),
         pools: Pools::new(),
+        graphs: Table::new(Kind::Graph),
+        nodes: Table::new(Kind::GraphNode),
+        execs: Table::new(Kind::GraphExec),
+        objects: Table::new(Kind::UserObject),
         stream_attributes: StreamAttributes::default(),
     };
     let _ = DRIVER.set(driver);
@@ -87,6 +98,9 @@ impl Driver {
 
     /// Drops all that belongs to a context which is about to go.
     pub(crate) fn forget(&self, context: u64) {
+        capture::forget_context(self, context);
+        drop(self.execs.take(|exec| exec.context == context));
+        graph::memory::forget(self, context);
         drop(self.functions.take(|function| function.context == context));
         drop(self.modules.take(|module| module.context.id == context));
         drop(self.linkers.take(|linker| linker.context.id == context));

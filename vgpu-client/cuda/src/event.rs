@@ -7,6 +7,7 @@ use vgpu_client::{Error, Event, EventOptions, Misuse, Status};
 use crate::current;
 use crate::driver::driver;
 use crate::fail::{Call, Fail, INVALID_HANDLE, INVALID_VALUE, NOT_SUPPORTED};
+use crate::graph::{Work, capture};
 use crate::pointers::Out;
 use crate::stream::{self, DefaultStream};
 
@@ -14,6 +15,9 @@ use crate::stream::{self, DefaultStream};
 const BLOCKING_SYNC: u32 = 1;
 const DISABLE_TIMING: u32 = 2;
 const INTERPROCESS: u32 = 4;
+
+/// `CU_EVENT_RECORD_EXTERNAL`.
+const EXTERNAL: u32 = 1;
 
 /// An event that the program made.
 #[derive(Debug)]
@@ -46,32 +50,50 @@ fn find(handle: u64) -> Call<Arc<EventEntry>> {
 }
 
 fn destroy(handle: u64) -> Call {
-    driver()?.events.remove(handle).map(drop).ok_or(INVALID_HANDLE)
+    let entry = driver()?.events.remove(handle).ok_or(INVALID_HANDLE)?;
+    capture::forget_event(handle);
+    drop(entry);
+    Ok(())
 }
 
 fn record(handle: u64, stream: u64, flags: u32, default: DefaultStream) -> Call {
-    // 1: the record stays an external node when captured.
-    if flags > 1 {
-        return Err(INVALID_VALUE);
-    }
+    let driver = driver()?;
     let event = find(handle)?;
-    let stream = stream::resolve(driver()?, stream, default)?;
-    Ok(event.event.record(&stream.stream)?)
+    let stream = stream::resolve(driver, stream, default)?;
+    match flags {
+        0 if capture::mark(handle, &stream)? => Ok(()),
+        0 => Ok(event.event.record(&stream.stream)?),
+        // Nothing but a node of a graph.
+        EXTERNAL if capture::record(driver, &stream, || Ok(Work::EventRecord(handle)))? => Ok(()),
+        _ => Err(INVALID_VALUE),
+    }
 }
 
-fn query(handle: u64) -> Call {
-    if find(handle)?.event.query()? { Ok(()) } else { Err(Fail(Status::ERROR_NOT_READY)) }
+/// Checks that captures allow a question about an event, or a wait for it.
+fn check_question(handle: u64) -> Call {
+    capture::check_event(handle)?;
+    capture::check_unseen()
 }
 
 fn synchronize(handle: u64) -> Call {
-    find(handle)?.event.synchronize()?;
+    let event = find(handle)?;
+    check_question(handle)?;
+    event.event.synchronize()?;
     let driver = driver()?;
     driver.pools.after_synchronise(driver);
     Ok(())
 }
 
+fn query(handle: u64) -> Call {
+    let event = find(handle)?;
+    check_question(handle)?;
+    if event.event.query()? { Ok(()) } else { Err(Fail(Status::ERROR_NOT_READY)) }
+}
+
 fn elapsed(out: Out<f32>, start: u64, end: u64) -> Call {
     out.required()?;
+    capture::check_event(start)?;
+    capture::check_event(end)?;
     let (start, end) = (find(start)?, find(end)?);
     let elapsed_ns = match end.event.elapsed_ns(&start.event) {
         Ok(elapsed_ns) => elapsed_ns,

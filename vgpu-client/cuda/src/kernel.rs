@@ -40,21 +40,26 @@ impl Kernel {
 
     /// The kernel in the current context, loaded at the first call.
     pub(crate) fn in_current(&self, driver: &Driver) -> Call<Arc<FunctionEntry>> {
-        Ok(self.resolve(driver, current::context()?)?.1)
+        Ok(self.in_context(driver, &current::context()?)?.1)
     }
 
     /// The kernel on the device: in the current context, or the primary one where none is current.
     fn on_device(&self, driver: &Driver, device: i32) -> Call<Arc<FunctionEntry>> {
         let context = current::context().or_else(|_| primary::context(device))?;
-        Ok(self.resolve(driver, context)?.1)
+        Ok(self.in_context(driver, &context)?.1)
     }
 
-    fn resolve(&self, driver: &Driver, context: Arc<Context>) -> Call<(u64, Arc<FunctionEntry>)> {
+    /// Its handle in a context, and itself there.
+    pub(crate) fn in_context(
+        &self,
+        driver: &Driver,
+        context: &Arc<Context>,
+    ) -> Call<(u64, Arc<FunctionEntry>)> {
         let mut functions = self.functions.lock();
         if let Some((handle, function)) = functions.get(&context.id) {
             return Ok((*handle, Arc::clone(function)));
         }
-        let module = library::find(driver, self.owner)?.module(driver, &context)?;
+        let module = library::find(driver, self.owner)?.module(driver, context)?;
         let handle = module.function(driver, self.name.to_str().map_err(|_| INVALID_VALUE)?)?;
         let function = driver.functions.get(handle).ok_or(INVALID_HANDLE)?;
         for (attribute, value) in self.settings.lock().iter() {
@@ -86,7 +91,7 @@ pub(crate) fn find(driver: &Driver, handle: u64) -> Call<Arc<Kernel>> {
 driver_calls! {
     fn cuKernelGetFunction(out: Out<u64>, kernel: u64) {
         let driver = driver()?;
-        out.required()?.set(find(driver, kernel)?.resolve(driver, current::context()?)?.0);
+        out.required()?.set(find(driver, kernel)?.in_context(driver, &current::context()?)?.0);
         Ok(())
     }
     fn cuKernelGetLibrary(out: Out<u64>, kernel: u64) {

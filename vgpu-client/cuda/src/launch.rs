@@ -2,12 +2,13 @@
 
 use vgpu_client::{KernelArg, LaunchConfig, Packer, ParamDescription};
 
-use crate::driver::driver;
+use crate::driver::{Driver, driver};
 use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE};
 use crate::function;
+use crate::graph::{KernelWork, Named, Work, capture};
 use crate::launch_attribute::{Attribute, Attributes, RawAttribute};
 use crate::pointers::{HostMemory, HostPointer, In};
-use crate::stream::{self, DefaultStream};
+use crate::stream::{self, DefaultStream, Resolved};
 
 use DefaultStream::{Legacy, PerThread};
 
@@ -80,12 +81,8 @@ struct Launch {
     default: DefaultStream,
 }
 
-fn launch(mut launch: Launch, params: In<HostPointer>, extra: In<u64>) -> Call {
-    let driver = driver()?;
-    let function = function::find(driver, launch.function)?;
-    let target = stream::resolve(driver, launch.stream, launch.default)?;
-    driver.stream_attributes.extend(&target, &mut launch.attributes)?;
-    let layout = function.function.params();
+/// Where the arguments for a layout are.
+fn arguments(layout: &[ParamDescription], params: In<HostPointer>, extra: In<u64>) -> Call<Arguments> {
     let arguments = match (params.is_null(), extra.is_null()) {
         (false, false) => return Err(INVALID_VALUE),
         (true, false) => block(extra)?,
@@ -98,7 +95,51 @@ fn launch(mut launch: Launch, params: In<HostPointer>, extra: In<u64>) -> Call {
             return Err(INVALID_VALUE);
         }
     }
-    let packed = Packed { arguments, layout };
+    Ok(arguments)
+}
+
+/// A copy of the arguments as the parameter block of that layout.
+pub(crate) fn parameter_block(
+    layout: &[ParamDescription],
+    params: In<HostPointer>,
+    extra: In<u64>,
+) -> Call<Box<[u8]>> {
+    let packed = Packed { arguments: arguments(layout, params, extra)?, layout };
+    let mut block = Vec::new();
+    let mut offsets = layout.iter().map(|param| param.offset_bytes as usize);
+    packed.each(|bytes| {
+        block.resize(offsets.next().unwrap_or(block.len()), 0);
+        block.extend_from_slice(bytes);
+    })?;
+    Ok(block.into())
+}
+
+/// Records a launch where its stream captures.
+fn record(
+    driver: &Driver,
+    target: &Resolved,
+    launch: &Launch,
+    params: In<HostPointer>,
+    extra: In<u64>,
+) -> Call<bool> {
+    capture::record_launch(driver, target, &launch.attributes, || {
+        let named = Named(launch.function, 0, 0);
+        let mut kernel = KernelWork::new(driver, named, launch.config, params, extra)?;
+        kernel.add_attributes(&launch.attributes);
+        Ok(Work::Kernel(kernel))
+    })
+}
+
+fn launch(mut launch: Launch, params: In<HostPointer>, extra: In<u64>) -> Call {
+    let driver = driver()?;
+    let function = function::find(driver, launch.function)?;
+    let target = stream::resolve(driver, launch.stream, launch.default)?;
+    driver.stream_attributes.extend(&target, &mut launch.attributes)?;
+    if capture::is_active() && record(driver, &target, &launch, params, extra)? {
+        return Ok(());
+    }
+    let layout = function.function.params();
+    let packed = Packed { arguments: arguments(layout, params, extra)?, layout };
     let one: [&dyn KernelArg; 1] = [&packed];
     let arguments: &[&dyn KernelArg] = if layout.is_empty() { &[] } else { &one };
     let events = launch.attributes.iter().filter_map(Attribute::event);

@@ -136,3 +136,53 @@ pub(crate) fn attribute(which: u32, value: &Value) -> Call<Attribute> {
         _ => return Err(NOT_SUPPORTED),
     })
 }
+
+/// The value of an attribute, as [`attribute`] reads it.
+pub(crate) fn value(attribute: &Attribute) -> Value {
+    let halves = |long: u64| [long as u32, (long >> 32) as u32];
+    let mut words = [0; 16];
+    let mut put = |given: &[u32]| words[..given.len()].copy_from_slice(given);
+    match *attribute {
+        LaunchAttribute::AccessPolicyWindow(window) => {
+            let ([base, base_high], [bytes, bytes_high]) = (halves(window.base), halves(window.bytes));
+            put(&[base, base_high, bytes, bytes_high, window.hit_ratio_bits, window.hit, window.miss]);
+        }
+        LaunchAttribute::ClusterDimension(size) | LaunchAttribute::PreferredClusterDimension(size) => {
+            put(&size);
+        }
+        LaunchAttribute::ClusterSchedulingPolicy(word)
+        | LaunchAttribute::MemSyncDomain(word)
+        | LaunchAttribute::PreferredSharedMemoryCarveout(word) => put(&[word]),
+        LaunchAttribute::ProgrammaticStreamSerialization(on)
+        | LaunchAttribute::NvlinkUtilCentricScheduling(on) => put(&[on.into()]),
+        LaunchAttribute::ProgrammaticEvent { event, flags, at_block_start } => {
+            let [low, high] = halves(event);
+            put(&[low, high, flags, at_block_start.into()]);
+        }
+        LaunchAttribute::LaunchCompletionEvent { event, flags } => {
+            let [low, high] = halves(event);
+            put(&[low, high, flags]);
+        }
+        LaunchAttribute::Priority(priority) => put(&[priority.cast_unsigned()]),
+        LaunchAttribute::MemSyncDomainMap { default, remote } => {
+            put(&[u32::from_le_bytes([default, remote, 0, 0])]);
+        }
+    }
+    Value(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        let mut words = [0; 16];
+        words[..7].copy_from_slice(&[1, 0, 2, 0, 0x3f00_0000, 1, 1]);
+        for which in 1..=id::NVLINK_UTIL_CENTRIC_SCHEDULING {
+            if let Ok(known) = attribute(which, &Value(words)) {
+                assert_eq!(attribute(which, &value(&known)), Ok(known), "{which}");
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::current;
 use crate::driver::driver;
 use crate::fail::{Call, Fail, INVALID_VALUE};
+use crate::graph::capture;
 use crate::pointers::Out;
 use crate::pool::PooledBlock;
 
@@ -150,6 +151,7 @@ impl Allocations {
 fn alloc(out: Out<u64>, bytes: u64) -> Call {
     let context = current::context()?;
     out.required()?;
+    capture::check_unseen()?;
     let bytes = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
     let driver = driver()?;
     let buffer = match context.inner.alloc_bytes(bytes).map_err(Fail::from) {
@@ -180,6 +182,7 @@ pub(crate) fn free(address: u64) -> Call {
     if address == 0 {
         return Ok(());
     }
+    capture::check_unseen()?;
     let allocation = driver
         .allocations
         .remove(address, |memory| {

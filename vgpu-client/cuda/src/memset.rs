@@ -4,6 +4,7 @@ use vgpu_client::DevicePtr;
 
 use crate::driver::driver;
 use crate::fail::{Call, INVALID_VALUE};
+use crate::graph::{FillParams, FillWork, Work, capture};
 use crate::stream::{self, DefaultStream};
 
 use DefaultStream::{Legacy, PerThread};
@@ -22,6 +23,15 @@ impl Element {
             Self::Byte(_) => 1,
             Self::Half(_) => 2,
             Self::Word(_) => 4,
+        }
+    }
+
+    /// The number, in its lowest bytes.
+    const fn value(self) -> u32 {
+        match self {
+            Self::Byte(value) => value as u32,
+            Self::Half(value) => value as u32,
+            Self::Word(value) => value,
         }
     }
 }
@@ -49,6 +59,20 @@ fn fill(
     };
     if rows > 1 && pitch < row {
         return Err(INVALID_VALUE);
+    }
+    let node = || {
+        let params = FillParams {
+            destination: to,
+            pitch,
+            value: element.value(),
+            element_bytes: element.bytes() as u32,
+            width: count,
+            height: rows,
+        };
+        Ok(Work::Fill(FillWork::new(target.context.handle, params)?))
+    };
+    if capture::record(driver, &target, node)? {
+        return Ok(());
     }
     for y in 0..rows {
         let address = DevicePtr(to.wrapping_add(y.wrapping_mul(pitch)));

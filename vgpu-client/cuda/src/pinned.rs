@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::current;
 use crate::driver::{Driver, driver};
 use crate::fail::{Call, INVALID_VALUE};
+use crate::graph::capture;
 use crate::memory::{Allocation, Memory};
 use crate::pointers::Out;
 
@@ -19,6 +20,7 @@ fn alloc(out: Out<u64>, bytes: u64, flags: u32) -> Call {
     if flags & !HOST_FLAGS_KNOWN != 0 {
         return Err(INVALID_VALUE);
     }
+    capture::check_unseen()?;
     let bytes = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
     let buffer = context.inner.pinned::<u8>(bytes)?;
     out.set(driver()?.allocations.add(&context, Memory::Pinned(buffer, flags)));
@@ -27,6 +29,7 @@ fn alloc(out: Out<u64>, bytes: u64, flags: u32) -> Call {
 
 fn free(address: u64) -> Call {
     let driver = driver()?;
+    capture::check_unseen()?;
     let allocation = driver.allocations.remove(address, |memory| matches!(memory, Memory::Pinned(..)));
     let allocation = allocation.ok_or(INVALID_VALUE)?;
     settle(driver, &allocation)

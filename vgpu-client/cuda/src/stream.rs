@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use vgpu_client::{DevicePtr, Status, Stream, StreamOptions, WaitCondition};
+use vgpu_client::{Status, Stream, StreamOptions};
 
 use crate::context::Context;
 use crate::current;
 use crate::driver::{Driver, driver};
-use crate::fail::{Call, Fail, INVALID_HANDLE, INVALID_VALUE, NOT_SUPPORTED};
+use crate::fail::{Call, Fail, INVALID_HANDLE, INVALID_VALUE};
+use crate::graph::Work;
+use crate::graph::capture::{self, StreamKey};
 use crate::pointers::Out;
 
 /// Least urgent priority of a stream. The most urgent one is the card's to say.
@@ -19,6 +21,9 @@ const PER_THREAD: u64 = 2;
 
 /// `CU_STREAM_NON_BLOCKING`.
 const NON_BLOCKING: u32 = 1;
+
+/// `CU_EVENT_WAIT_EXTERNAL`.
+const EXTERNAL: u32 = 1;
 
 /// Ids that `cuStreamGetId` answers for the default streams. Others have their handle's number, which is larger.
 const ID_LEGACY: u64 = 1;
@@ -46,9 +51,22 @@ pub(crate) enum DefaultStream {
 pub(crate) struct Resolved {
     pub(crate) context: Arc<Context>,
     pub(crate) stream: Stream,
+    legacy: bool,
+    /// Whether it waits for the legacy stream.
+    blocking: bool,
 }
 
 impl Resolved {
+    /// The stream, as captures know it.
+    pub(crate) fn capture_key(&self) -> StreamKey {
+        StreamKey {
+            stream: self.stream.number(),
+            context: self.context.id,
+            blocking: self.blocking,
+            legacy: self.legacy,
+        }
+    }
+
     /// Names the stream among all that this process ever has.
     pub(crate) fn key(&self) -> (u64, u64) {
         (self.context.id, self.stream.number())
@@ -65,15 +83,21 @@ pub(crate) fn resolve(driver: &Driver, handle: u64, default: DefaultStream) -> C
     match handle {
         LEGACY => {
             let context = current::context()?;
-            Ok(Resolved { stream: context.inner.legacy_stream(), context })
+            Ok(Resolved { stream: context.inner.legacy_stream(), context, legacy: true, blocking: false })
         }
         PER_THREAD => {
             let context = current::context()?;
-            Ok(Resolved { stream: context.inner.per_thread_stream()?, context })
+            let stream = context.inner.per_thread_stream()?;
+            Ok(Resolved { stream, context, legacy: false, blocking: true })
         }
         handle => {
             let entry = driver.streams.get(handle).ok_or(INVALID_HANDLE)?;
-            Ok(Resolved { stream: entry.stream.clone(), context: Arc::clone(&entry.context) })
+            Ok(Resolved {
+                stream: entry.stream.clone(),
+                context: Arc::clone(&entry.context),
+                legacy: false,
+                blocking: !entry.options.non_blocking,
+            })
         }
     }
 }
@@ -97,30 +121,39 @@ fn create(out: Out<u64>, flags: u32, priority: i32) -> Call {
 
 /// Destroys a stream; its work goes on.
 fn destroy(handle: u64) -> Call {
-    driver()?.streams.remove(handle).map(drop).ok_or(INVALID_HANDLE)
+    let driver = driver()?;
+    let entry = driver.streams.remove(handle).ok_or(INVALID_HANDLE)?;
+    capture::forget_stream(driver, entry.stream.number());
+    Ok(())
 }
 
 fn synchronize(handle: u64, default: DefaultStream) -> Call {
     let driver = driver()?;
-    resolve(driver, handle, default)?.stream.synchronize()?;
+    let target = resolve(driver, handle, default)?;
+    capture::refuse(&target)?;
+    target.stream.synchronize()?;
     driver.pools.after_synchronise(driver);
     Ok(())
 }
 
 fn query(handle: u64, default: DefaultStream) -> Call {
-    let done = resolve(driver()?, handle, default)?.stream.query()?;
+    let target = resolve(driver()?, handle, default)?;
+    capture::refuse(&target)?;
+    let done = target.stream.query()?;
     if done { Ok(()) } else { Err(Fail(Status::ERROR_NOT_READY)) }
 }
 
 fn wait_event(handle: u64, event: u64, flags: u32, default: DefaultStream) -> Call {
     let driver = driver()?;
-    // 1: the wait stays an external node when captured.
-    if flags > 1 {
-        return Err(INVALID_VALUE);
-    }
     let stream = resolve(driver, handle, default)?;
-    let event = driver.events.get(event).ok_or(INVALID_HANDLE)?;
-    Ok(stream.stream.wait_event(&event.event)?)
+    let entry = driver.events.get(event).ok_or(INVALID_HANDLE)?;
+    match flags {
+        0 if capture::wait(event, &stream)? => Ok(()),
+        0 => Ok(stream.stream.wait_event(&entry.event)?),
+        // Nothing but a node of a graph.
+        EXTERNAL if capture::record(driver, &stream, || Ok(Work::EventWait(event)))? => Ok(()),
+        _ => Err(INVALID_VALUE),
+    }
 }
 
 pub(crate) fn options(handle: u64, default: DefaultStream) -> Call<StreamOptions> {
@@ -157,48 +190,6 @@ fn context(handle: u64, out: Out<u64>, default: DefaultStream) -> Call {
     Ok(())
 }
 
-/// Whether a stream is capturing: none is, because capture is refused.
-fn is_capturing(handle: u64, out: Out<u32>, default: DefaultStream) -> Call {
-    resolve(driver()?, handle, default)?;
-    out.required()?.set(0);
-    Ok(())
-}
-
-fn capture_info(handle: u64, status: Out<u32>, id: Out<u64>, default: DefaultStream) -> Call {
-    is_capturing(handle, status, default)?;
-    id.set(0);
-    Ok(())
-}
-
-fn wait_value(handle: u64, address: u64, value: u32, flags: u32, default: DefaultStream) -> Call {
-    let condition = match flags {
-        0 => WaitCondition::GreaterOrEqual,
-        1 => WaitCondition::Equal,
-        2 => WaitCondition::And,
-        3 => WaitCondition::Nor,
-        // CU_STREAM_WAIT_VALUE_FLUSH orders writes of other devices, of which there are none.
-        _ => return Err(NOT_SUPPORTED),
-    };
-    Ok(resolve(driver()?, handle, default)?.stream.wait_value32(DevicePtr(address), value, condition)?)
-}
-
-fn write_value(handle: u64, address: u64, value: u32, flags: u32, default: DefaultStream) -> Call {
-    // CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER allows less order than there is.
-    if flags > 1 {
-        return Err(INVALID_VALUE);
-    }
-    Ok(resolve(driver()?, handle, default)?.stream.write_value32(DevicePtr(address), value)?)
-}
-
-fn exchange_capture_mode(mode: Out<u32>) -> Call {
-    let new = mode.get()?;
-    if new > 2 {
-        return Err(INVALID_VALUE);
-    }
-    mode.set(current::exchange_capture_mode(new));
-    Ok(())
-}
-
 use DefaultStream::{Legacy, PerThread};
 
 driver_calls! {
@@ -231,39 +222,5 @@ driver_calls! {
         resolve(driver()?, stream, PerThread)?;
         out.required()?.set(0);
         Ok(())
-    }
-    fn cuStreamIsCapturing(stream: u64, out: Out<u32>) { is_capturing(stream, out, Legacy) }
-    fn cuStreamIsCapturing_ptsz(stream: u64, out: Out<u32>) { is_capturing(stream, out, PerThread) }
-    fn cuStreamGetCaptureInfo(stream: u64, status: Out<u32>, id: Out<u64>) {
-        capture_info(stream, status, id, Legacy)
-    }
-    fn cuStreamGetCaptureInfo_ptsz(stream: u64, status: Out<u32>, id: Out<u64>) {
-        capture_info(stream, status, id, PerThread)
-    }
-    // The graph and its dependencies, which follow in these forms, are only written while a stream captures.
-    fn cuStreamGetCaptureInfo_v2(stream: u64, status: Out<u32>, id: Out<u64>) {
-        capture_info(stream, status, id, Legacy)
-    }
-    fn cuStreamGetCaptureInfo_v2_ptsz(stream: u64, status: Out<u32>, id: Out<u64>) {
-        capture_info(stream, status, id, PerThread)
-    }
-    fn cuStreamGetCaptureInfo_v3(stream: u64, status: Out<u32>, id: Out<u64>) {
-        capture_info(stream, status, id, Legacy)
-    }
-    fn cuStreamGetCaptureInfo_v3_ptsz(stream: u64, status: Out<u32>, id: Out<u64>) {
-        capture_info(stream, status, id, PerThread)
-    }
-    fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) { exchange_capture_mode(mode) }
-    fn cuStreamWaitValue32_v2(stream: u64, address: u64, value: u32, flags: u32) {
-        wait_value(stream, address, value, flags, Legacy)
-    }
-    fn cuStreamWaitValue32_v2_ptsz(stream: u64, address: u64, value: u32, flags: u32) {
-        wait_value(stream, address, value, flags, PerThread)
-    }
-    fn cuStreamWriteValue32_v2(stream: u64, address: u64, value: u32, flags: u32) {
-        write_value(stream, address, value, flags, Legacy)
-    }
-    fn cuStreamWriteValue32_v2_ptsz(stream: u64, address: u64, value: u32, flags: u32) {
-        write_value(stream, address, value, flags, PerThread)
     }
 }

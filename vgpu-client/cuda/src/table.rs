@@ -22,6 +22,10 @@ pub(crate) enum Kind {
     Kernel,
     Pool,
     Linker,
+    Graph,
+    GraphNode,
+    GraphExec,
+    UserObject,
 }
 
 /// Bits of a handle below its kind. 2^36 objects of a kind, 16 apart, are more than a process makes.

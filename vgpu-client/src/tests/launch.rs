@@ -47,3 +47,13 @@ fn too_many_attributes_and_events_of_other_contexts_do_not_leave_the_guest() {
     assert!(matches!(launch(&foreign), Err(crate::Error::Misuse(Misuse::Foreign { .. }))));
     assert_eq!(count(&client, Op::LaunchKernel), 0);
 }
+
+#[test]
+fn limits_travel_once_and_when_they_are_set() {
+    let (_host, client) = open();
+    let context = client.context().unwrap();
+    assert_eq!((context.limit(3).unwrap(), context.limit(3).unwrap()), (3 << 10, 3 << 10));
+    context.set_limit(3, 17).unwrap();
+    assert_eq!(context.limit(3).unwrap(), 32, "what is in force");
+    assert_eq!(count(&client, Op::CtxGetLimit), 1);
+}

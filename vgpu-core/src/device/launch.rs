@@ -33,6 +33,11 @@ impl LaunchConfig {
         self.attributes.iter().any(LaunchAttribute::is_programmatic)
     }
 
+    /// Memory that the launch takes while it waits, in bytes, beside what every launch takes.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        (self.params.len() + size_of_val(self.attributes.as_slice())) as u64
+    }
+
     /// Events that the launch records.
     pub fn events(&self) -> impl Iterator<Item = EventKey> {
         self.attributes.iter().filter_map(|attribute| attribute.event().copied())

@@ -365,6 +365,22 @@ pub enum Work {
     Graph(GraphLaunch),
     /// Prepares a graph for its launch.
     GraphUpload(GraphKey),
+    /// As [`Work::WaitValue`], for a 64-bit word.
+    WaitValue64 {
+        /// Aligned address.
+        address: u64,
+        /// What to compare with.
+        value: u64,
+        /// How.
+        condition: WaitCondition,
+    },
+    /// As [`Work::WriteValue`], for a 64-bit word.
+    WriteValue64 {
+        /// Aligned address.
+        address: u64,
+        /// The word.
+        value: u64,
+    },
     /// Tells that all earlier work of the stream is complete. Signalled even after a fault, and then after
     /// [`DeviceEvents::fault`], so that a waiter never hangs.
     Mark(Arc<dyn Mark>, u64),
@@ -423,6 +439,16 @@ impl WaitCondition {
 
     /// Whether the word in memory lets the stream pass.
     pub const fn holds(self, memory: u32, value: u32) -> bool {
+        match self {
+            Self::GreaterOrEqual => memory.wrapping_sub(value).cast_signed() >= 0,
+            Self::Equal => memory == value,
+            Self::And => memory & value != 0,
+            Self::Nor => !(memory | value) != 0,
+        }
+    }
+
+    /// As [`WaitCondition::holds`], for 64-bit words.
+    pub const fn holds_64(self, memory: u64, value: u64) -> bool {
         match self {
             Self::GreaterOrEqual => memory.wrapping_sub(value).cast_signed() >= 0,
             Self::Equal => memory == value,

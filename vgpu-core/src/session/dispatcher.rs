@@ -193,7 +193,7 @@ impl Core {
     fn submit(&mut self, index: u32, command: Command) {
         let lane = self.lanes.get(index);
         // A kernel, a word or an event may wait for what the guest does once it sees the record before them.
-        if let Action::Work(Work::Launch(_) | Work::WaitValue { .. })
+        if let Action::Work(Work::Launch(_) | Work::WaitValue { .. } | Work::WaitValue64 { .. })
         | Action::LaunchRecording(..)
         | Action::Graph(_)
         | Action::Wait(_) = &command.action

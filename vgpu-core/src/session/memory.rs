@@ -128,6 +128,27 @@ impl Core {
         }
     }
 
+    pub(super) fn wait_value_64(body: &body::StreamWaitValue64) -> Result<Action, Violation> {
+        if body.reserved.get() != 0 {
+            return Err(Violation::ReservedBits);
+        }
+        let (address, value) = (body.address.get(), body.value.get());
+        Ok(match WaitCondition::from_number(body.condition.get()) {
+            Some(condition) if address.is_multiple_of(8) => {
+                Action::Work(Work::WaitValue64 { address, value, condition })
+            }
+            _ => Action::Finished(Status::ERROR_INVALID_VALUE),
+        })
+    }
+
+    pub(super) fn write_value_64(body: &body::StreamWriteValue64) -> Action {
+        let address = body.address.get();
+        if !address.is_multiple_of(8) {
+            return Action::Finished(Status::ERROR_INVALID_VALUE);
+        }
+        Action::Work(Work::WriteValue64 { address, value: body.value.get() })
+    }
+
     pub(super) fn write_value(body: &body::StreamWriteValue32) -> Result<Action, Violation> {
         if body.reserved.get() != 0 {
             return Err(Violation::ReservedBits);

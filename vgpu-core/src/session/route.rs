@@ -42,6 +42,8 @@ impl Core {
             Request::StreamWaitEvent(body) => self.enqueue(header, |core, ctx| core.wait_event(ctx, body)),
             Request::StreamWaitValue32(body) => self.enqueue(header, |_, _| Ok(Self::wait_value(body))),
             Request::StreamWriteValue32(body) => self.enqueue(header, |_, _| Self::write_value(body)),
+            Request::StreamWaitValue64(body) => self.enqueue(header, |_, _| Self::wait_value_64(body)),
+            Request::StreamWriteValue64(body) => self.enqueue(header, |_, _| Ok(Self::write_value_64(body))),
             Request::EventCreate(body) => self.event_create(header.reply, body),
             Request::EventDestroy(body) => self.event_destroy(header.reply, body),
             Request::EventRecord(body) => self.enqueue(header, |core, ctx| core.record(stream, ctx, body)),

@@ -10,7 +10,7 @@ use super::command::{Action, Command, Dependency};
 use super::words::{StreamMark, Words};
 use crate::device::{Context, DeviceError, Mark, StreamKey, Work};
 
-/// Bytes of parameters that a stream may leave pending on the device. Its credit comes back when it hands a command over,
+/// Bytes of parameters and attributes that a stream may leave pending on the device. Its credit comes back when it hands a command over,
 /// so that credit bounds only what waits here; this bounds the rest, which is the host's memory as well.
 const PENDING_BYTES_MAX: u64 = STREAM_BYTES_MAX;
 
@@ -66,7 +66,7 @@ pub(super) struct Lane {
     ends_in_kernel: bool,
     /// Upper bound of what the device has pending, since it was last asked.
     pending: u32,
-    /// Upper bound of the parameters among it, in bytes, and the most that one command had of them.
+    /// Upper bound of the parameters and attributes among it, in bytes, and the most that one command had of them.
     pending_bytes: u64,
     largest_bytes: u64,
     /// Whether the lane is in the dispatcher's list of lanes to publish.
@@ -144,7 +144,7 @@ impl Lane {
         };
         self.pending += 1;
         if let Work::Launch(launch) = &work {
-            let bytes = launch.params.len() as u64;
+            let bytes = launch.queued_bytes();
             self.pending_bytes += bytes;
             self.largest_bytes = self.largest_bytes.max(bytes);
         }
@@ -175,7 +175,8 @@ impl Lane {
         if self.unmarked() >= interval {
             self.mark_now();
         }
-        self.ends_in_kernel = next.launch().is_some();
+        // One that records events is looked at by whoever waits for those.
+        self.ends_in_kernel = matches!(next, Action::Work(Work::Launch(_)));
         if is_programmatic {
             self.patience = PATIENCE_TURNS;
         }

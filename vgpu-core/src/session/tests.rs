@@ -1,6 +1,7 @@
 //! A session driven in process: a guest that writes frames, and a device that notes what it is asked.
 
 mod bounds;
+mod context_limits;
 mod graph_order;
 mod graphs;
 mod guest;

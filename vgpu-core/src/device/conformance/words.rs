@@ -13,6 +13,7 @@ case_list!(
     a_wait_sees_what_the_host_writes,
     a_wait_sees_what_a_memset_writes,
     bad_words_are_refused,
+    words_of_64_bits_are_compared_whole,
 );
 
 fn each_condition_holds_and_lets_pass(make: &Make) {
@@ -73,4 +74,25 @@ fn bad_words_are_refused(make: &Make) {
         assert_eq!(rig.refused(stream, write_value(address, 0)), Status::ERROR_INVALID_VALUE, "{address:#x}");
     }
     rig.synchronize();
+}
+
+fn words_of_64_bits_are_compared_whole(make: &Make) {
+    let rig = Rig::new(make);
+    let words = rig.alloc(16);
+    rig.upload_words(words, &[7, 0, 0, 0]);
+    let (held, other) = (rig.stream(), rig.stream());
+    let value = 3 << 32 | 7;
+    rig.submit(held, Work::WaitValue64 { address: words, value, condition: WaitCondition::Equal });
+    rig.submit(held, Work::WriteValue64 { address: words + 8, value: u64::MAX - 1 });
+    rig.mark(held, 1);
+    rig.mark(other, 2);
+    rig.ears.wait_for(&Told::Mark(2));
+    assert_eq!(rig.ears.marks().last(), Some(&2), "the lower half alone is not the word");
+    rig.submit(other, Work::WriteValue64 { address: words, value });
+    rig.ears.wait_for(&Told::Mark(1));
+    assert_eq!(rig.download_words(words, 4), [7, 3, u32::MAX - 1, u32::MAX]);
+    for address in [words + 4, 8] {
+        let refused = rig.refused(other, Work::WriteValue64 { address, value });
+        assert_eq!(refused, Status::ERROR_INVALID_VALUE, "{address:#x}");
+    }
 }

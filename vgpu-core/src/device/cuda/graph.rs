@@ -2,9 +2,8 @@
 //!
 //! The driver gets a graph once, when it is instantiated, and is told at each launch only which events its event nodes
 //! concern, where those changed. It uploads at the instantiation, so that no launch waits for that; after an update the next
-//! launch does, because an upload waits for the launches before it, and nothing here may wait for those. Every kernel of a
-//! graph is of a loaded module, whose load has set aside the local memory that it needs (`stack`), so a graph needs none
-//! of its own.
+//! launch does, because an upload waits for the launches before it, and nothing here may wait for those. The local memory
+//! that a kernel needs was set aside when it was found by its name (`stack`), so a graph needs none of its own.
 //!
 //! A launch names no addresses, so it could reach memory that was freed since the graph was made. [`Ranges`] looks for all
 //! of them again at the first launch after something was freed. That look, the launch, and the count that a free waits for

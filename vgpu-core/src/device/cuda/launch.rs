@@ -36,6 +36,14 @@ impl Checked {
             }
             Self::Graph(launch) => launch.submit(stream),
             Self::GraphUpload(graph) => graph.upload(stream),
+            Self::WaitValue64 { address, value, condition } => {
+                // SAFETY: as for copies; the address was checked to be aligned.
+                unsafe { stream.wait_64(*address, *value, *condition) }
+            }
+            Self::WriteValue64 { address, value } => {
+                // SAFETY: as for copies; the address was checked to be aligned.
+                unsafe { stream.write_64(*address, *value) }
+            }
             Self::WriteValue { address, value } => {
                 // SAFETY: as for copies; the address was checked to be aligned.
                 unsafe { stream.write_32(*address, *value) }

@@ -23,6 +23,8 @@ pub(super) enum Checked {
     WriteValue { address: u64, value: u32 },
     Graph(CheckedGraph),
     GraphUpload(Arc<Graph>),
+    WaitValue64 { address: u64, value: u64, condition: WaitCondition },
+    WriteValue64 { address: u64, value: u64 },
 }
 
 /// A checked launch: its parameters fit, its policy window lies in memory of the session.
@@ -64,15 +66,23 @@ impl Shared {
             Work::Record(event) => Ok(Checked::Record(self.card().event(event)?)),
             Work::Wait(event) => Ok(Checked::Wait(self.card().event(event)?)),
             Work::WaitValue { address, value, condition } => {
-                self.check_word(address)?;
+                self.check_word(address, 4)?;
                 Ok(Checked::WaitValue { address, value, condition })
             }
             Work::WriteValue { address, value } => {
-                self.check_word(address)?;
+                self.check_word(address, 4)?;
                 Ok(Checked::WriteValue { address, value })
             }
             Work::Graph(launch) => Ok(Checked::Graph(self.check_graph(&launch)?)),
             Work::GraphUpload(graph) => Ok(Checked::GraphUpload(self.graph(graph)?)),
+            Work::WaitValue64 { address, value, condition } => {
+                self.check_word(address, 8)?;
+                Ok(Checked::WaitValue64 { address, value, condition })
+            }
+            Work::WriteValue64 { address, value } => {
+                self.check_word(address, 8)?;
+                Ok(Checked::WriteValue64 { address, value })
+            }
             // The context takes marks out before it checks the rest.
             Work::Mark(..) => Ok(Checked::Nothing),
         }
@@ -127,11 +137,11 @@ impl Shared {
         Ok(Checked::Fill { destination, value, element_bytes, count: size(count)? })
     }
 
-    fn check_word(&self, address: u64) -> Result<(), DeviceError> {
-        if !address.is_multiple_of(4) {
-            return Err(invalid(format!("word address {address:#x} is not aligned to 4")));
+    fn check_word(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        if !address.is_multiple_of(bytes) {
+            return Err(invalid(format!("word address {address:#x} is not aligned to {bytes}")));
         }
-        self.card().space().check(address, 4)
+        self.card().space().check(address, bytes)
     }
 
     /// The address of a place that has `bytes` bytes.

@@ -53,7 +53,8 @@ const FIXED: &[(usize, i32)] = &[
     (99, 1),
     // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED.
     (102, 1),
-    // CAN_USE_STREAM_WAIT_VALUE_NOR.
+    // CAN_USE_64_BIT_STREAM_MEM_OPS, CAN_USE_STREAM_WAIT_VALUE_NOR.
+    (122, 1),
     (123, 1),
     // MEM_SYNC_DOMAIN_COUNT.
     (126, 1),

@@ -23,7 +23,7 @@ use super::modules::{Module, Modules};
 use super::occupancy;
 use super::queue::{Queues, Target};
 use super::stream::{Command, StreamKind};
-use super::transfer::{self, Transfer};
+use super::transfer::{Transfer, Word};
 use crate::device::{
     Context, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphLaunch, GraphPlan,
     LaunchConfig, LinkedImage, LoadedModule, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap,
@@ -166,6 +166,10 @@ impl SoftContext {
             transfer.check(memory)?;
             Ok(Prepared::Command(Command::Transfer(transfer)))
         };
+        let waits = |address, value: Word, condition| {
+            value.check(memory, address)?;
+            Ok(Prepared::Command(Command::WaitValue { address, value, condition }))
+        };
         match work {
             Work::Launch(config) => Ok(Prepared::Command(self.launch(config)?)),
             Work::Copy { destination, source, bytes } => {
@@ -174,11 +178,14 @@ impl SoftContext {
             Work::Memset { destination, value, element_bytes, count } => {
                 moves(Transfer::Fill { destination, value, element_bytes, count, done: 0 })
             }
-            Work::WriteValue { address, value } => moves(Transfer::Word { address, value }),
-            Work::WaitValue { address, value, condition } => {
-                transfer::check_word(memory, address)?;
-                Ok(Prepared::Command(Command::WaitValue { address, value, condition }))
+            Work::WriteValue { address, value } => {
+                moves(Transfer::Word { address, value: Word::Short(value) })
             }
+            Work::WriteValue64 { address, value } => {
+                moves(Transfer::Word { address, value: Word::Long(value) })
+            }
+            Work::WaitValue { address, value, condition } => waits(address, Word::Short(value), condition),
+            Work::WaitValue64 { address, value, condition } => waits(address, Word::Long(value), condition),
             Work::Record(event) => Ok(Prepared::Record(event)),
             Work::Wait(event) => Ok(Prepared::Wait(event)),
             Work::Graph(launch) => {

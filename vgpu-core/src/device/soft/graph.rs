@@ -15,7 +15,7 @@ use super::launch::LaunchJob;
 use super::memory::AddressSpace;
 use super::rows::Rows;
 use super::stream::Command;
-use super::transfer::{Transfer, check_range};
+use super::transfer::{Transfer, Word, check_range};
 use crate::device::{DeviceError, GraphKey, GraphLaunch, GraphPlan, LaunchConfig, NodeWork, Place, Ranges};
 
 /// A kernel of a node, with what the fault plan orders for it.
@@ -220,10 +220,10 @@ impl GraphJob {
             NodeWork::Copy(copy) => Command::Transfer(Transfer::Rows(Rows::copy(*copy))),
             NodeWork::Fill(fill) => Command::Transfer(Transfer::Rows(Rows::fill(*fill))),
             NodeWork::WriteValue { address, value } => {
-                Command::Transfer(Transfer::Word { address: *address, value: *value })
+                Command::Transfer(Transfer::Word { address: *address, value: Word::Short(*value) })
             }
             NodeWork::WaitValue { address, value, condition } => {
-                Command::WaitValue { address: *address, value: *value, condition: *condition }
+                Command::WaitValue { address: *address, value: Word::Short(*value), condition: *condition }
             }
         })
     }

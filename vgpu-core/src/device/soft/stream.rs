@@ -8,7 +8,7 @@ use super::arena::Owner;
 use super::event::Record;
 use super::graph::{GraphJob, GraphRun};
 use super::launch::{LaunchJob, RunningGrid};
-use super::transfer::Transfer;
+use super::transfer::{Transfer, Word};
 use crate::device::{DeviceError, Mark, StreamKey, WaitCondition};
 
 /// How a stream stands to the legacy stream of its context.
@@ -82,7 +82,7 @@ pub(super) enum Command {
     Wait(Arc<Record>),
     WaitValue {
         address: u64,
-        value: u32,
+        value: Word,
         condition: WaitCondition,
     },
     Mark(Arc<dyn Mark>, u64),

@@ -8,7 +8,7 @@ use vgpu_window::Region;
 
 use super::memory::AddressSpace;
 use super::rows::Rows;
-use crate::device::{DeviceError, Place};
+use crate::device::{DeviceError, Place, WaitCondition};
 
 /// Bytes that a thread moves before it looks for other work: some 100 us, so that one large copy does not hold up the
 /// small ones of other streams.
@@ -31,10 +31,79 @@ pub(super) enum Transfer {
     },
     Word {
         address: u64,
-        value: u32,
+        value: Word,
     },
     /// Of a graph, which checks addresses for all its nodes at once.
     Rows(Rows),
+}
+
+/// A word that a stream writes or compares with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    Short(u32),
+    Long(u64),
+}
+
+impl Word {
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::Short(_) => 4,
+            Self::Long(_) => 8,
+        }
+    }
+
+    /// Checks the address of such a word.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` with the cause.
+    pub(super) fn check(self, memory: &AddressSpace, address: u64) -> Result<(), DeviceError> {
+        let bytes = self.bytes();
+        if !address.is_multiple_of(bytes) {
+            return Err(invalid(format!("word address {address:#x} is not aligned to {bytes}")));
+        }
+        resolve(memory, &Place::Address(address), 0, bytes).map(|_| ()).map_err(|lost| invalid(lost.0))
+    }
+
+    /// Whether the word in memory meets a condition.
+    ///
+    /// # Errors
+    /// `ILLEGAL_ADDRESS`: its memory is gone. Sticky.
+    pub(super) fn is_met(
+        self,
+        memory: &AddressSpace,
+        address: u64,
+        condition: WaitCondition,
+    ) -> Result<bool, DeviceError> {
+        let gone = |text: String| DeviceError::new(Status::ERROR_ILLEGAL_ADDRESS, text);
+        let place = Place::Address(address);
+        let (region, offset) = resolve(memory, &place, 0, self.bytes()).map_err(|lost| gone(lost.0))?;
+        match self {
+            Self::Short(value) => {
+                let word = region.atomic_u32(offset).map_err(|out| gone(out.to_string()))?;
+                Ok(condition.holds(u32::from_le(word.load(Ordering::Acquire)), value))
+            }
+            Self::Long(value) => {
+                let word = region.atomic_u64(offset).map_err(|out| gone(out.to_string()))?;
+                Ok(condition.holds_64(u64::from_le(word.load(Ordering::Acquire)), value))
+            }
+        }
+    }
+
+    /// Writes the word.
+    fn store(self, memory: &AddressSpace, address: u64) -> Result<(), Lost> {
+        let (to, offset) = resolve(memory, &Place::Address(address), 0, self.bytes())?;
+        match self {
+            Self::Short(value) => {
+                let word = to.atomic_u32(offset).map_err(|out| Lost(out.to_string()))?;
+                word.store(value.to_le(), Ordering::Release);
+            }
+            Self::Long(value) => {
+                let word = to.atomic_u64(offset).map_err(|out| Lost(out.to_string()))?;
+                word.store(value.to_le(), Ordering::Release);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How far a [`Transfer::slice`] got.
@@ -73,7 +142,7 @@ impl Transfer {
                     .ok_or_else(|| invalid("memset is longer than any memory"))?;
                 check_place(memory, &Place::Address(*destination), bytes)
             }
-            Self::Word { address, .. } => return check_word(memory, *address),
+            Self::Word { address, value } => return value.check(memory, *address),
             Self::Rows(_) => return Ok(()),
         };
         found.map_err(|lost| invalid(lost.0))
@@ -118,35 +187,11 @@ impl Transfer {
             }
             Self::Rows(_) => Ok(Slice::Complete),
             Self::Word { address, value } => {
-                let (to, offset) = resolve(memory, &Place::Address(*address), 0, 4)?;
-                let word = to.atomic_u32(offset).map_err(|out| Lost(out.to_string()))?;
-                word.store(value.to_le(), Ordering::Release);
+                value.store(memory, *address)?;
                 Ok(Slice::Complete)
             }
         }
     }
-}
-
-/// Checks the address of a word that a stream waits for or writes.
-///
-/// # Errors
-/// `INVALID_VALUE` with the cause.
-pub(super) fn check_word(memory: &AddressSpace, address: u64) -> Result<(), DeviceError> {
-    if !address.is_multiple_of(4) {
-        return Err(invalid(format!("word address {address:#x} is not aligned to 4")));
-    }
-    resolve(memory, &Place::Address(address), 0, 4).map(|_| ()).map_err(|lost| invalid(lost.0))
-}
-
-/// Reads a word that a stream waits for.
-///
-/// # Errors
-/// `ILLEGAL_ADDRESS`: its memory is gone. Sticky.
-pub(super) fn read_word(memory: &AddressSpace, address: u64) -> Result<u32, DeviceError> {
-    let gone = |text: String| DeviceError::new(Status::ERROR_ILLEGAL_ADDRESS, text);
-    let (region, offset) = resolve(memory, &Place::Address(address), 0, 4).map_err(|lost| gone(lost.0))?;
-    let word = region.atomic_u32(offset).map_err(|out| gone(out.to_string()))?;
-    Ok(u32::from_le(word.load(Ordering::Acquire)))
 }
 
 /// Copies between two ranges, found now. Tells how many of the bytes lie in one piece on both sides: those are copied.

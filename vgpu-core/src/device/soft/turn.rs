@@ -7,7 +7,7 @@ use super::arena::Owner;
 use super::launch::{LaunchJob, RunningGrid};
 use super::queue::Queues;
 use super::stream::{Command, GridHead, Head, Item, Parked, Stream, StreamKind};
-use super::transfer::{self, Transfer};
+use super::transfer::Transfer;
 use crate::device::{DeviceError, DeviceEvents, Mark, StreamKey};
 
 /// Of so many turns one goes to the stream that waits longest, whatever its priority: priorities are a hint, and an
@@ -258,9 +258,9 @@ impl Queues {
                     },
                     _ => Parked::new(now, self.work_done),
                 };
-                match transfer::read_word(&self.memory, *address) {
-                    Ok(word) if condition.holds(word, *value) => Look::Passed,
-                    Ok(_) => {
+                match value.is_met(&self.memory, *address, *condition) {
+                    Ok(true) => Look::Passed,
+                    Ok(false) => {
                         stream.head = Head::Parked(parked);
                         Look::Later(parked.next())
                     }

@@ -78,6 +78,10 @@ struct Log {
 }
 
 impl MockDevice {
+    pub(super) fn with(description: DeviceDescription) -> Self {
+        Self { description, ..Self::default() }
+    }
+
     /// What was submitted since the last call, marks left out.
     pub(super) fn take(&self) -> Vec<(u64, String)> {
         std::mem::take(&mut *self.log.work.lock())
@@ -231,6 +235,8 @@ impl Context for MockContext {
                 format!("graph {:?}", events.collect::<Vec<_>>())
             }
             Work::GraphUpload(_) => "upload".to_owned(),
+            Work::WaitValue64 { value, .. } => format!("wait value {value}"),
+            Work::WriteValue64 { value, .. } => format!("write value {value}"),
         };
         self.0.work.lock().push((stream.0, text));
         Ok(())

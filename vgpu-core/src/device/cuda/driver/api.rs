@@ -84,6 +84,7 @@ pub const FUNCTIONS: &[&str] = &[
     "cuStreamSynchronize",
     "cuStreamWaitEvent",
     "cuStreamWaitValue32_v2",
+    "cuStreamWaitValue64_v2",
     "cuStreamWriteValue32_v2",
     "cuStreamWriteValue64_v2",
     "cuTensorMapEncodeIm2col",

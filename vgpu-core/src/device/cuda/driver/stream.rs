@@ -140,6 +140,23 @@ impl Stream {
         let result = unsafe { sys::cuStreamWaitValue32_v2(self.raw, address, value, flags) };
         check(result, "cuStreamWaitValue32")
     }
+
+    /// Waits for a 64-bit word in stream order.
+    ///
+    /// # Safety
+    /// As for [`Stream::write_64`]; the word may be in device memory too.
+    pub(in crate::device::cuda) unsafe fn wait_64(
+        &self,
+        address: u64,
+        value: u64,
+        condition: WaitCondition,
+    ) -> Result<(), DeviceError> {
+        self.handle.bind()?;
+        let flags = wait_flags(condition);
+        // SAFETY: the caller keeps the word.
+        let result = unsafe { sys::cuStreamWaitValue64_v2(self.raw, address, value, flags) };
+        check(result, "cuStreamWaitValue64")
+    }
 }
 
 /// The driver's flags of a wait.
