@@ -63,6 +63,7 @@ mod layout;
 mod link;
 mod linker;
 mod memory;
+mod misuse;
 mod module;
 mod occupancy;
 mod per_thread;

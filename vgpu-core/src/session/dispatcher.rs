@@ -326,11 +326,14 @@ impl Core {
 
     /// Marks what is not marked yet: no turn may come for long.
     fn mark_touched(&mut self) {
-        for index in std::mem::take(&mut self.touched) {
-            let lane = self.lanes.get(index);
+        let lanes = &mut self.lanes;
+        self.touched.retain(|&index| {
+            let lane = lanes.get(index);
             lane.mark_now();
-            lane.touched = false;
-        }
+            // What has credit to give back stays for the next turn.
+            lane.touched = lane.fresh;
+            lane.touched
+        });
     }
 
     /// Lets a job go once everything that its context holds is submitted.

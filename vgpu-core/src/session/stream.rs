@@ -10,8 +10,8 @@ use super::command::{Action, Command, Dependency};
 use super::words::{StreamMark, Words};
 use crate::device::{Context, DeviceError, Mark, StreamKey, Work};
 
-/// Bytes of parameters and attributes that a stream may leave pending on the device. Its credit comes back when it hands a command over,
-/// so that credit bounds only what waits here; this bounds the rest, which is the host's memory as well.
+/// Bytes of parameters and attributes that a stream may leave pending on the device. Its credit comes back when it hands a
+/// command over, so that credit bounds only what waits here; this bounds the rest, which is the host's memory as well.
 const PENDING_BYTES_MAX: u64 = STREAM_BYTES_MAX;
 
 /// Commands of a stream between completion marks where the ring never runs empty. Frees staging and event queries in

@@ -220,8 +220,11 @@ fn occupancy_follows_from_shape_and_memory(make: &Make) {
     assert!(blocks(1_024, 0) > blocks(1_024, two), "half of the memory, and what the system takes");
     let each = ask(&Occupancy::DynamicShared { blocks: 1, threads: 32 }).expect("one block fits");
     assert!(each >= u64::from(device.shared_bytes_per_block_max), "{each}");
-    let refused = ask(&Occupancy::DynamicShared { blocks: 10_000, threads: 32 });
-    assert_eq!(refused.expect_err("so many never fit").status, Status::ERROR_INVALID_VALUE);
+    // So many never fit: drivers say so in one of two ways.
+    match ask(&Occupancy::DynamicShared { blocks: 10_000, threads: 32 }) {
+        Ok(bytes) => assert_eq!(bytes, 0),
+        Err(error) => assert_eq!(error.status, Status::ERROR_INVALID_VALUE),
+    }
     let unknown = rig.context.occupancy(
         FunctionKey(u64::MAX),
         &Occupancy::ActiveBlocks { threads: 1, dynamic_shared_bytes: 0, flags: 0 },

@@ -9,6 +9,7 @@ use crate::device::{EventKey, LaunchConfig, TensorMap, TensorMapKind, Work};
 
 case_list!(
     attributes_that_advise_change_no_result,
+    kernels_that_may_overlap_all_run,
     a_launch_records_its_events,
     clusters_are_there_from_compute_capability_9,
     launches_that_name_no_event_are_refused,
@@ -27,7 +28,7 @@ fn attributes_that_advise_change_no_result(make: &Make) {
     let increment = rig.kernel(TINY, "increment");
     let (word, stream) = (rig.alloc(4), rig.stream());
     let attributes = vec![
-        LaunchAttribute::ProgrammaticStreamSerialization(true),
+        LaunchAttribute::ProgrammaticStreamSerialization(false),
         LaunchAttribute::Priority(-1),
         LaunchAttribute::PreferredSharedMemoryCarveout(50),
         LaunchAttribute::MemSyncDomain(0),
@@ -39,6 +40,21 @@ fn attributes_that_advise_change_no_result(make: &Make) {
     }
     rig.wait(stream);
     assert_eq!(rig.word(word), 1_000, "kernels that do not ask to overlap do not");
+}
+
+fn kernels_that_may_overlap_all_run(make: &Make) {
+    let rig = Rig::new(make);
+    // A kernel that touches memory would have to wait for the one in front of it by itself.
+    let empty = rig.kernel(TINY, "empty");
+    let stream = rig.stream();
+    for _ in 0..2_000 {
+        rig.make_room(stream);
+        let attributes = vec![LaunchAttribute::ProgrammaticStreamSerialization(true)];
+        rig.submit(stream, Work::Launch(LaunchConfig { attributes, ..launch_config(empty, 1, 32, &[]) }));
+    }
+    rig.wait(stream);
+    rig.synchronize();
+    assert_eq!(rig.context.stream_pending(stream), 0);
 }
 
 fn a_launch_records_its_events(make: &Make) {

@@ -174,7 +174,10 @@ impl Shared {
         let mut kernels = Vec::new();
         for node in &plan.nodes {
             if let NodeWork::Kernel(config) = node {
-                kernels.push(self.launched_kernel(config)?);
+                let kernel = self.launched_kernel(config)?;
+                // Launches of the graph do not look at its kernels again.
+                self.printing().launched(&kernel.name);
+                kernels.push(kernel);
             }
         }
         Ok(Parts { ranges, kernels })

@@ -58,7 +58,7 @@ impl Printing {
         }
     }
 
-    /// Hears of a launch before it is submitted.
+    /// Hears of a launch before it is submitted, or of a graph that has the kernel.
     pub(super) fn launched(&self, kernel: &str) {
         if self.any.load(Ordering::Acquire) && !self.has_begun() && self.names.read().contains(kernel) {
             self.begun.store(true, Ordering::Release);

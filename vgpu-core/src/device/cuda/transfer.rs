@@ -14,7 +14,7 @@ use crate::device::{DeviceError, LaunchConfig, Place, WaitCondition, Work};
 #[derive(Debug)]
 pub(super) enum Checked {
     Nothing,
-    Launch(Box<CheckedLaunch>),
+    Launch(CheckedLaunch),
     Copy { destination: u64, source: u64, bytes: usize },
     Fill { destination: u64, value: u32, element_bytes: u32, count: usize },
     Record(Arc<Recorded>),
@@ -91,7 +91,7 @@ impl Shared {
     fn check_launch(&self, config: LaunchConfig) -> Result<Checked, DeviceError> {
         let kernel = self.launched_kernel(&config)?;
         let events = config.events().map(|event| self.card().event(event)).collect::<Result<_, _>>()?;
-        Ok(Checked::Launch(Box::new(CheckedLaunch { kernel, config, events })))
+        Ok(Checked::Launch(CheckedLaunch { kernel, config, events }))
     }
 
     /// The kernel of a launch, once its parameters fit and its policy window lies in memory of the session.
