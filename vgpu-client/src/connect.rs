@@ -178,7 +178,9 @@ fn check(welcome: &Welcome, offered: usize) -> Result<()> {
     if usize::from(welcome.plan) >= offered {
         return Err(HostFault::Plan { plan: welcome.plan, offered }.into());
     }
-    if welcome.device.attributes.len() > limits::DEVICE_ATTRIBUTES_MAX {
+    if welcome.device.attributes.len() > limits::DEVICE_ATTRIBUTES_MAX
+        || welcome.device.clusters.len() > limits::DEVICE_CLUSTERS_MAX
+    {
         return Err(HostFault::Description.into());
     }
     let Limits { contexts, streams, events, modules, functions, regions, .. } = welcome.limits;

@@ -221,6 +221,10 @@ pub struct DeviceDescription {
     /// Every `CU_DEVICE_ATTRIBUTE_*` by its number, from 0, which is none; at most [`limits::DEVICE_ATTRIBUTES_MAX`]. A
     /// number that the device's driver does not know is 0.
     pub attributes: Vec<i32>,
+    /// For each texture processing cluster (two multiprocessors): its graphics processing cluster, and its number in
+    /// there. Libraries of NVIDIA's lay out work by it. Empty where the device does not tell; at most
+    /// [`limits::DEVICE_CLUSTERS_MAX`].
+    pub clusters: Vec<(u8, u8)>,
 }
 
 impl DeviceDescription {

@@ -3,6 +3,9 @@
 //! A host tells its limits in the handshake ([`crate::handshake::Limits`]); these are the start values and the hard
 //! bounds that the layout of the window rests on.
 
+/// Texture processing clusters of a device in its description. The largest have some 80.
+pub const DEVICE_CLUSTERS_MAX: usize = 512;
+
 /// Bytes of the command ring. Holds about 6,500 launches of a few parameters; a quarter of it is 1,600 of them, more
 /// than a stream may queue. A power of two, so that an index is a mask.
 pub const RING_BYTES: u64 = 1 << 20;

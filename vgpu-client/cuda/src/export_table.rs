@@ -9,6 +9,8 @@ use crate::context::{self, Destructor};
 use crate::current;
 use crate::driver::driver;
 use crate::entry::shield;
+use crate::export_clusters;
+use crate::export_kernels;
 use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
 use crate::image::Origin;
 use crate::integrity::{self, Claim};
@@ -86,6 +88,13 @@ static CONTEXT_INTERFACE: [Slot; 95] = table(&[
     (51, stream_object as *const ()),
 ]);
 
+/// Where multiprocessors lie: asked for by cuBLASLt.
+static CLUSTERS: [Slot; 17] =
+    table(&[(4, export_clusters::get as *const ()), (13, export_clusters::give_back as *const ())]);
+
+/// Kernels of a module whose names the caller does not know: asked for by cuFFT.
+static MODULE_INTERFACE: [Slot; 99] = table(&[(7, export_kernels::each as *const ())]);
+
 /// The table of an id.
 fn find(id: u128) -> Option<&'static [Slot]> {
     Some(match id {
@@ -96,6 +105,8 @@ fn find(id: u128) -> Option<&'static [Slot]> {
         0xc693_336e_1121_df11_a8c3_68f3_55d8_9593 => &CONTEXT_LOCAL_STORAGE,
         0x42d8_5a81_23f6_cb47_8298_f6e7_8a3a_ecdc => &TOOLS_TLS,
         0x2131_8c60_9714_3248_8ca6_41ff_7324_c8f2 => &CONTEXT_INTERFACE,
+        0x1734_dc26_800d_4745_8726_c0f1_e7dd_8bca => &CLUSTERS,
+        0x6e16_3fbe_b958_444d_835c_e182_aff1_991e => &MODULE_INTERFACE,
         _ => return None,
     })
 }
@@ -117,7 +128,7 @@ driver_calls! {
 }
 
 /// Runs a slot's function; `name` is for the log.
-fn slot(name: &str, call: impl FnOnce() -> Call) -> u32 {
+pub(crate) fn slot(name: &str, call: impl FnOnce() -> Call) -> u32 {
     let status = shield(call).0;
     crate::log::debug(format_args!("  table function {name} = {status}"));
     status

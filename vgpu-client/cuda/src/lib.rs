@@ -34,6 +34,8 @@ mod driver;
 mod elf;
 mod errors;
 mod event;
+mod export_clusters;
+mod export_kernels;
 mod export_table;
 mod exports;
 mod fail;

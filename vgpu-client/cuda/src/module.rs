@@ -132,6 +132,12 @@ pub(crate) fn global(module: &ModuleEntry, address: Out<u64>, bytes: Out<u64>, n
     Ok(())
 }
 
+/// Handles of all kernels of a module.
+pub(crate) fn kernels(driver: &Driver, handle: u64) -> Call<Vec<u64>> {
+    let module = find(handle)?;
+    module.module.function_names()?.iter().map(|name| module.function(driver, name)).collect()
+}
+
 fn enumerate(out: Out<u64>, room: u32, handle: u64) -> Call {
     let (driver, module) = (driver()?, find(handle)?);
     out.required()?;

@@ -47,6 +47,11 @@ impl<T> Out<T> {
         }
     }
 
+    /// Where it points.
+    pub(crate) fn address(self) -> u64 {
+        self.0.expose_provenance() as u64
+    }
+
     /// Element `index` of an array of results.
     pub(crate) fn at(self, index: usize) -> Self {
         Self(self.0.wrapping_add(index))

@@ -23,14 +23,14 @@ pub(super) struct Arena {
     place: Mutex<Option<Place>>,
 }
 
-/// The host's part of an arena, reserved with the driver.
+/// An arena, reserved with the driver.
 #[derive(Debug)]
 struct Place {
-    /// All of the arena.
     range: Arc<Reservation>,
+    /// What is free of the host's part.
     free: FreeRanges,
     /// Kept for its end, which frees it.
-    _host: AddressRange,
+    _all: AddressRange,
 }
 
 impl Arena {
@@ -57,9 +57,10 @@ impl Arena {
     }
 
     fn settle(&self, range: &Arc<Reservation>) -> Result<Place, DeviceError> {
-        let host = reserve(&self.handle, range, 0, ARENA_HOST_BYTES)?;
+        // The guest's part at once, too: asked for small ranges in it later, the driver answers others.
+        let all = reserve(&self.handle, range, 0, ARENA_RANGE_BYTES)?;
         let free = FreeRanges::new(range.base(), ARENA_HOST_BYTES);
-        Ok(Place { range: Arc::clone(range), free, _host: host })
+        Ok(Place { range: Arc::clone(range), free, _all: all })
     }
 
     /// Looks at the place. A device that was told none, as in tests, takes one of its own.
@@ -70,24 +71,6 @@ impl Arena {
             none => none.insert(self.settle(&Arc::new(own_range()?))?),
         };
         look(place)
-    }
-
-    /// Has the driver reserve `bytes` bytes at an address of the guest's part.
-    pub(super) fn reserve(&self, address: u64, bytes: u64) -> Result<AddressRange, DeviceError> {
-        self.place(|place| {
-            let offset = address.checked_sub(place.range.base()).ok_or_else(|| outside(address))?;
-            reserve(&self.handle, &place.range, offset, bytes)
-        })
-    }
-
-    /// Holds addresses again that the driver has let go.
-    pub(super) fn reclaim(&self, address: u64) {
-        if let Some(place) = &*self.place.lock()
-            && let Some(offset) = address.checked_sub(place.range.base())
-        {
-            // Where the driver has not let go after all, it answers the same addresses the next time.
-            let _ = place.range.reclaim(offset);
-        }
     }
 
     /// Takes free addresses, a multiple of [`CHUNK_BYTES`] of them.
@@ -149,10 +132,6 @@ fn reserve(
         // Where it cannot be held again it stays free, and the session has no use for it.
         let _ = range.reclaim(offset);
     })
-}
-
-fn outside(address: u64) -> DeviceError {
-    DeviceError::new(Status::ERROR_INVALID_VALUE, format!("{address:#x} lies below the arena"))
 }
 
 impl Chunks for Arena {

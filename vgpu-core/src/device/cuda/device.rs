@@ -88,6 +88,7 @@ impl CudaDevice {
         }
         let room = Room::new(driver, ordinal)?;
         description.stream_priority_greatest = room.handle.stream_priority_greatest()?;
+        description.clusters = room.handle.clusters(description.multiprocessor_count)?;
         let card = Card {
             driver,
             ordinal,

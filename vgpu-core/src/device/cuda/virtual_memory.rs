@@ -7,30 +7,23 @@ use parking_lot::Mutex;
 use vgpu_proto::Status;
 
 use super::device::CudaDevice;
-use super::driver::{AddressRange, Physical, set_access, unmap};
+use super::driver::{Physical, set_access, unmap};
 use super::module::next_key;
 use crate::device::{DeviceError, MemoryAccess, MemoryKey, VirtualMemory};
 
 /// What the driver holds for the guest. Each is given back with its owner.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    ranges: Mutex<HashMap<u64, AddressRange>>,
     memories: Mutex<HashMap<MemoryKey, Arc<Physical>>>,
 }
 
 impl VirtualMemory for CudaDevice {
-    fn address_reserve(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
-        let card = self.card();
-        let range = card.arena().reserve(address, bytes)?;
-        card.pieces().ranges.lock().insert(address, range);
+    /// All of the arena is reserved with the driver already; the session keeps its ranges apart.
+    fn address_reserve(&self, _address: u64, _bytes: u64) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    fn address_free(&self, address: u64) -> Result<(), DeviceError> {
-        let card = self.card();
-        let range = card.pieces().ranges.lock().remove(&address);
-        drop(range.ok_or_else(|| invalid(format!("no range was reserved at {address:#x}")))?);
-        card.arena().reclaim(address);
+    fn address_free(&self, _address: u64) -> Result<(), DeviceError> {
         Ok(())
     }
 

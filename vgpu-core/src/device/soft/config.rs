@@ -102,6 +102,7 @@ impl SoftConfig {
             constant_bytes: 64 << 10,
             stream_priority_greatest: *PRIORITIES.start(),
             attributes: Vec::new(),
+            clusters: Vec::new(),
         };
         description.attributes = attributes::of(&description);
         description

@@ -5,6 +5,7 @@
 //! there is `unsafe` and says what it asks for.
 
 mod api;
+mod cluster;
 mod error;
 mod event;
 mod function;

@@ -146,5 +146,6 @@ pub(in crate::device::cuda) fn describe(
         // Only a context tells it.
         stream_priority_greatest: 0,
         attributes: attributes(driver, device)?,
+        clusters: Vec::new(),
     })
 }
