@@ -86,14 +86,14 @@ fn a_guests_variables_reach_its_worker_and_what_it_serves_stays() {
     for spares in [0, 1] {
         let host = host(spares);
         let spare = (spares == 1).then(|| ready(&host));
-        let variables = [("CUDA_FORCE_PTX_JIT", "1"), ("CUDA_LAUNCH_BLOCKING", "1"), ("SECRET", "x")];
+        let variables = [("CUDA_SCALE_LAUNCH_QUEUES", "2x"), ("CUDA_LAUNCH_BLOCKING", "1"), ("SECRET", "x")];
         let mut guest = host.guest_with("alice", &["vector-add-until-end"], &variables);
         guest.until("running");
         let worker = worker(&host.sessions()[0]);
         assert!(spare.is_none_or(|spare| spare == worker), "it stays the same process");
         let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
         let has = |text: &str| environment.split(|byte| *byte == 0).any(|entry| entry == text.as_bytes());
-        assert!(has("CUDA_FORCE_PTX_JIT=1"));
+        assert!(has("CUDA_SCALE_LAUNCH_QUEUES=2x"));
         assert!(!has("SECRET=x") && !has("CUDA_LAUNCH_BLOCKING=1"));
         assert_eq!(host.sessions()[0]["guest"]["name"], "vgpu-guest");
         ends_well(guest, &host);

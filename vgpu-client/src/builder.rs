@@ -18,9 +18,10 @@ pub const DEFAULT_SOCKET: &str = "/run/vgpu/vgpu.sock";
 /// Start value of [`Builder::spin_ns`].
 const SPIN_NS: u64 = 50_000;
 
-/// Start value of [`Builder::answer_timeout`]. A host answers in milliseconds, but a hundred guests that start at once
-/// on two cores wait for as many workers to start.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Start value of [`Builder::answer_timeout`]. A host answers in milliseconds, but guests that start at once wait for as many
+/// workers to start, and the driver of a card starts them one after another: six took more than 5 s on an H200. Longer than
+/// the host gives a worker (20 s), so that the host's refusal, which has a cause, comes first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings of a session, from the environment where it says something.
 ///
@@ -81,7 +82,7 @@ impl Builder {
         self
     }
 
-    /// How long the host may take to answer the greeting. Default 5 s, sensibly 2 s or more.
+    /// How long the host may take to answer the greeting. Default 30 s, sensibly 2 s or more.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;

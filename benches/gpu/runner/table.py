@@ -72,7 +72,6 @@ CORRECT = (
     other_row("printf", "what kernels print", "output.c", "print", procedure=special.kernel_output),
     other_row("assert", "what a failed assertion says", "output.c", "assert", procedure=special.kernel_output),
     other_row("flag", "a kernel spins on a pinned word, driver API", "pinned_flag.c", timeout_s=30),
-    torch_row("torch-flag", "a kernel spins on a pinned tensor", "torch_flag", timeout_s=40),
     torch_row("graph-streams", "CUDA graphs with several streams", "torch_graph", "streams"),
     torch_row("two-processes", "two PyTorch processes at once", "torch_train", "gpt", together=2),
     *conf_rows(),
