@@ -20,6 +20,7 @@ mod kernels;
 mod launch;
 mod legacy;
 mod mapping;
+mod matrices;
 mod memory;
 mod model;
 mod modules;
@@ -71,6 +72,7 @@ pub fn cases() -> Vec<Case> {
         graphs::CASES,
         kernels::CASES,
         launch::CASES,
+        matrices::CASES,
         modules::CASES,
         order::CASES,
         model::CASES,

@@ -1,13 +1,14 @@
-//! Warp-wide instructions: shuffles, votes, matches, reductions.
+//! Warp-wide instructions: shuffles, votes, matches, reductions; and how lanes come together for those on matrices.
 //!
 //! They run once every live lane that the instruction's member mask names has reached one of the same kind
 //! with the same members, wherever it stands: compilers may have copied the instruction into both ways of a
 //! branch.
 
 use super::inst::{Collective, Inst, Reduction, Run, ShuffleMode, Vote};
-use super::lanes::{BIT, LANES, NO_ROW, lanes_of, read, write};
+use super::lanes::{BIT, FULL, LANES, NO_ROW, lanes_of, read, write};
 use super::launch::LaunchState;
-use super::warp::{State, Warp};
+use super::matrix::{Matrix, matrix_at};
+use super::warp::{State, Surroundings, TrapAt, Warp};
 
 /// What the lanes bring along.
 struct Inputs {
@@ -29,25 +30,36 @@ struct Outputs {
 
 impl Warp {
     /// Group `at` reaches a warp-wide instruction, and runs it if it was the last to come.
-    pub(super) fn join_collective(&mut self, launch: &LaunchState, at: usize) {
+    pub(super) fn join_collective(&mut self, around: &mut Surroundings<'_>, at: usize) -> Result<(), TrapAt> {
         let group = self.groups[at];
-        let inst = &launch.kernel.code.insts[group.pc as usize];
-        let first = group.mask.trailing_zeros() as usize;
-        let named = read::<u32>(&self.frames[group.depth as usize], inst.target)[first];
+        let inst = &around.launch.kernel.code.insts[group.pc as usize];
+        let named = match inst.run {
+            Run::Collective(Collective::Matrix) => FULL,
+            _ => {
+                let first = group.mask.trailing_zeros() as usize;
+                read::<u32>(&self.frames[group.depth as usize], inst.target)[first]
+            }
+        };
         // A lane that does not name itself takes part all the same; PTX leaves that open.
         self.groups[at].state = State::Collective { members: named | group.mask };
-        self.try_complete(launch, at);
+        self.try_complete(around, at).map(|_| ())
     }
 
     /// Runs those instructions for which lanes wait that have since ended; tells whether there was one.
-    pub(super) fn complete_collectives(&mut self, launch: &LaunchState) -> bool {
-        (0..self.groups.len()).any(|at| self.try_complete(launch, at))
+    pub(super) fn complete_collectives(&mut self, around: &mut Surroundings<'_>) -> Result<bool, TrapAt> {
+        for at in 0..self.groups.len() {
+            if self.try_complete(around, at)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    fn try_complete(&mut self, launch: &LaunchState, at: usize) -> bool {
+    fn try_complete(&mut self, around: &mut Surroundings<'_>, at: usize) -> Result<bool, TrapAt> {
         let State::Collective { members } = self.groups[at].state else {
-            return false;
+            return Ok(false);
         };
+        let launch = around.launch;
         let kind = collective(launch, self.groups[at].pc);
         let together: Vec<usize> = (0..self.groups.len())
             .filter(|&other| {
@@ -58,17 +70,21 @@ impl Warp {
             .collect();
         let present = together.iter().fold(0, |mask, &other| mask | self.groups[other].mask);
         if members & self.live & !present != 0 {
-            return false;
+            return Ok(false);
         }
-        let Some(kind) = kind else {
-            return false;
+        let Some((kind, matrix)) = kind else {
+            return Ok(false);
         };
+        if let Some(matrix) = matrix {
+            self.run_matrix(around, &together, matrix)?;
+            return Ok(true);
+        }
         let inputs = self.gather(launch, &together);
         let outputs = compute(kind, &inputs, present);
         for other in together {
             self.scatter(launch, other, kind, &outputs);
         }
-        true
+        Ok(true)
     }
 
     fn gather(&self, launch: &LaunchState, together: &[usize]) -> Inputs {
@@ -115,9 +131,9 @@ impl Warp {
     }
 }
 
-fn collective(launch: &LaunchState, pc: u32) -> Option<Collective> {
+fn collective(launch: &LaunchState, pc: u32) -> Option<(Collective, Option<Matrix>)> {
     match launch.kernel.code.insts[pc as usize].run {
-        Run::Collective(kind) => Some(kind),
+        Run::Collective(kind) => Some((kind, matrix_at(launch, pc))),
         _ => None,
     }
 }
@@ -126,7 +142,8 @@ fn compute(kind: Collective, inputs: &Inputs, present: u32) -> Outputs {
     let all = |holds: bool| if holds { u32::MAX } else { 0 };
     let same = |value: u32, predicate: u32| Outputs { values: [value.into(); LANES], predicate };
     match kind {
-        Collective::Sync => same(0, 0),
+        // Matrices are not for this function.
+        Collective::Sync | Collective::Matrix => same(0, 0),
         Collective::Shuffle(mode) => shuffle(mode, inputs, present),
         Collective::Vote(vote) => match vote {
             Vote::All => same(0, all(inputs.holds == present)),

@@ -4,6 +4,7 @@ use super::super::num::{Comparison, HalfFormat, IntegerRounding, IntegerType, Ro
 use super::fault::Trap;
 use super::lanes::{Frame, FrameShape, NO_ROW};
 use super::machine::Machine;
+use super::matrix::MatrixSite;
 use super::memory::AtomicOp;
 
 /// An operation on registers alone: it cannot fail.
@@ -68,6 +69,8 @@ pub(super) enum Collective {
     Reduce(Reduction),
     /// `elect.sync`.
     Elect,
+    /// What [`Code::matrices`] at [`Inst::target`] says.
+    Matrix,
 }
 
 /// Which lane a shuffle reads.
@@ -219,6 +222,7 @@ pub(super) struct Code {
     pub(super) insts: Vec<Inst>,
     pub(super) functions: Vec<FunctionCode>,
     pub(super) calls: Vec<CallSite>,
+    pub(super) matrices: Vec<MatrixSite>,
     pub(super) branch_tables: Vec<Vec<u32>>,
 }
 
@@ -320,6 +324,7 @@ impl Code {
         let all = size_of_val(&self.insts[..])
             + self.functions.iter().map(function).sum::<usize>()
             + self.calls.iter().map(call).sum::<usize>()
+            + self.matrices.iter().map(MatrixSite::bytes).sum::<usize>()
             + tables.sum::<usize>();
         all as u64
     }

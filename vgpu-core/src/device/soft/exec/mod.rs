@@ -17,6 +17,7 @@ mod kernel;
 mod lanes;
 mod launch;
 mod machine;
+mod matrix;
 mod memory;
 mod opcode;
 mod ops;

@@ -54,16 +54,21 @@ impl<'a> Opcode<'a> {
         }
     }
 
-    /// The types among the modifiers, in order.
-    pub(super) fn types(&self) -> Vec<Type> {
-        let mut types = Vec::new();
+    /// What `parse` understands of the modifiers, in order.
+    pub(super) fn all<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
         for (part, used) in &self.modifiers {
-            if let Some(ty) = Type::parse(part) {
+            if let Some(meaning) = parse(part) {
                 used.set(true);
-                types.push(ty);
+                found.push(meaning);
             }
         }
-        types
+        found
+    }
+
+    /// The types among the modifiers, in order.
+    pub(super) fn types(&self) -> Vec<Type> {
+        self.all(Type::parse)
     }
 
     /// The only type.

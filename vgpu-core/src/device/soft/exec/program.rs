@@ -7,7 +7,7 @@ use super::super::memory::AddressSpace;
 use super::super::ptx::{Function, Module, PtxError, PtxErrorKind, Space};
 use super::decode::{self, Decoded, Linker, align_up, place_params};
 use super::image::{self, Placed};
-use super::inst::{Code, Run};
+use super::inst::{Code, Collective, Run};
 use super::kernel::{Kernel, KernelAttributes, Param};
 use super::launch::{BLOCK_THREADS_MAX, SHARED_BYTES_MAX};
 
@@ -160,11 +160,13 @@ fn append(code: &mut Code, mut one: Decoded) {
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     let (base, calls, tables) =
         (count(code.insts.len()), count(code.calls.len()), count(code.branch_tables.len()));
+    let matrices = count(code.matrices.len());
     for inst in &mut one.insts {
         match inst.run {
             Run::Branch => inst.target += base,
             Run::Call => inst.target += calls,
             Run::BranchIndexed => inst.target += tables,
+            Run::Collective(Collective::Matrix) => inst.target += matrices,
             _ => {}
         }
     }
@@ -172,6 +174,7 @@ fn append(code: &mut Code, mut one: Decoded) {
     code.functions.push(one.code);
     code.insts.append(&mut one.insts);
     code.calls.append(&mut one.calls);
+    code.matrices.append(&mut one.matrices);
     for table in one.branch_tables {
         code.branch_tables.push(table.into_iter().map(|target| target + base).collect());
     }

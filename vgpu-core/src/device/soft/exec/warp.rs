@@ -4,10 +4,11 @@
 //! never diverges is one group, and then nothing here costs time.
 
 use super::fault::{FaultKind, Trap};
-use super::inst::{Code, Fill, Run, Special};
+use super::inst::{Code, Collective, Fill, Run, Special};
 use super::lanes::{BIT, FULL, Frame, LANES, NO_ROW, write};
 use super::launch::{LaunchState, SM_COUNT, WORKSPACE_ADDRESS, position};
 use super::machine::Machine;
+use super::matrix::MATRIX_COST;
 use super::memory::{LocalMemory, Lookup, SharedMemory};
 use super::schedule::Turn;
 
@@ -181,7 +182,7 @@ impl Warp {
             }
             self.merge();
             let Some(at) = self.pick() else {
-                if self.complete_collectives(around.launch) {
+                if self.complete_collectives(around)? {
                     continue;
                 }
                 return Ok(Pause::Blocked);
@@ -196,7 +197,12 @@ impl Warp {
             match event {
                 Event::Paused => {}
                 Event::Split { taken, target } => self.split(at, taken, target),
-                Event::Special { run, active } => self.leave_loop(around, at, run, active)?,
+                Event::Special { run, active } => {
+                    self.leave_loop(around, at, run, active)?;
+                    if matches!(run, Run::Collective(Collective::Matrix)) {
+                        *budget = budget.saturating_sub(MATRIX_COST);
+                    }
+                }
             }
         }
     }
@@ -320,7 +326,7 @@ impl Warp {
             Run::Call => return self.call(launch, at).map_err(|trap| TrapAt { trap, pc }),
             Run::BranchIndexed => return self.branch_indexed(launch, at).map_err(|trap| TrapAt { trap, pc }),
             Run::Barrier(kind) => return self.arrive(around, at, kind).map_err(|trap| TrapAt { trap, pc }),
-            Run::Collective(_) => self.join_collective(launch, at),
+            Run::Collective(_) => return self.join_collective(around, at),
             Run::Yield => {
                 self.groups[at].pc += 1;
                 self.turn.end();

@@ -47,7 +47,7 @@ impl Decoder<'_> {
         Ok((self.place(opcode), lanes, ty, order))
     }
 
-    fn place(&self, opcode: &Opcode<'_>) -> Place {
+    pub(super) fn place(&self, opcode: &Opcode<'_>) -> Place {
         let spaces = [
             ("global", Place::Global),
             ("const", Place::Global),
@@ -105,7 +105,7 @@ impl Decoder<'_> {
     }
 
     /// The elements of a vector operand, or the operand itself.
-    fn parts<'o>(&self, operand: &'o Operand, lanes: usize) -> Result<Vec<&'o Operand>, PtxError> {
+    pub(super) fn parts<'o>(&self, operand: &'o Operand, lanes: usize) -> Result<Vec<&'o Operand>, PtxError> {
         match operand {
             Operand::Vector(parts) if parts.len() == lanes => Ok(parts.iter().collect()),
             single if lanes == 1 && !matches!(single, Operand::Vector(_)) => Ok(vec![single]),

@@ -5,6 +5,7 @@ mod control;
 mod copies;
 mod layout;
 mod liveness;
+mod matrix;
 mod memory;
 mod moves;
 mod operands;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use super::super::ptx::{Body, Function, Instruction, Operand, PtxError, PtxErrorKind, Type};
 use super::inst::{CallSite, FunctionCode, Inst, Run};
 use super::lanes::NO_ROW;
+use super::matrix::MatrixSite;
 use super::opcode::Opcode;
 use super::ops::{self, Form};
 use operands::Target;
@@ -40,6 +42,7 @@ pub(super) struct Decoded {
     pub(super) insts: Vec<Inst>,
     pub(super) code: FunctionCode,
     pub(super) calls: Vec<CallSite>,
+    pub(super) matrices: Vec<MatrixSite>,
     pub(super) branch_tables: Vec<Vec<u32>>,
     /// Where its shared variables end.
     pub(super) shared_end: u32,
@@ -55,6 +58,7 @@ pub(super) struct Decoder<'a> {
     places: layout::Places,
     out: Vec<Inst>,
     calls: Vec<CallSite>,
+    matrices: Vec<MatrixSite>,
     /// Instruction being decoded.
     line: u32,
     opcode: &'a str,
@@ -75,6 +79,7 @@ pub(super) fn decode(function: &Function, linker: &Linker, shared_base: u32) -> 
         places,
         out: Vec::with_capacity(body.instructions.len() + 1),
         calls: Vec::new(),
+        matrices: Vec::new(),
         line: function.line,
         opcode: "",
         guard: NO_ROW,
@@ -125,6 +130,7 @@ impl<'a> Decoder<'a> {
             insts: self.out,
             code,
             calls: self.calls,
+            matrices: self.matrices,
             branch_tables,
             shared_end: self.places.shared_end,
         })
@@ -169,6 +175,7 @@ impl<'a> Decoder<'a> {
             "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" => {
                 self.collective(&opcode, operands)?;
             }
+            "mma" | "wmma" | "ldmatrix" | "movmatrix" => self.matrix(&opcode, operands)?,
             _ => self.register_operation(&opcode, operands)?,
         }
         if opcode.understood() { Ok(()) } else { Err(self.unsupported()) }
