@@ -65,6 +65,7 @@ static void rules(void) {
     FIND(int, cuEventSynchronize, handle)
     FIND(int, cuStreamWaitEvent, handle, handle, unsigned)
     FIND(int, cuStreamIsCapturing, handle, int *)
+    FIND(int, cuStreamGetCaptureInfo_v2, handle, int *, uint64_t *, handle *, const handle **, size_t *)
     FIND(int, cuMemsetD8Async, handle, unsigned char, size_t, handle)
     FIND(int, cuMemcpyHtoD_v2, handle, const void *, size_t)
     FIND(int, cuThreadExchangeStreamCaptureMode, int *)
@@ -74,6 +75,10 @@ static void rules(void) {
     EXPECT(UNSUPPORTED, begin(0, GLOBAL));
     EXPECT(INVALID_VALUE, begin(first, 3));
     EXPECT(ILLEGAL_STATE, end(first, &graph));
+    uint64_t sequence = 7;
+    size_t count = 7;
+    OK(cuStreamGetCaptureInfo_v2(first, &status, &sequence, NULL, NULL, &count));
+    HOLDS(status == 0 && sequence == 0 && count == 0);
     EXPECT(INVALID_VALUE, cuEventRecordWithFlags(event, first, 1));
     EXPECT(INVALID_VALUE, cuStreamWaitEvent(first, event, 1));
 
@@ -310,6 +315,55 @@ static void programmatic(handle function) {
     HOLDS(out[0] == 0);
 }
 
+// Memory that is allocated and freed in a capture is the graph's: nobody else gets it while launches may use it.
+static void memory(void) {
+    FIND(int, cuMemAllocAsync, handle *, size_t, handle)
+    FIND(int, cuMemFreeAsync, handle, handle)
+    FIND(int, cuMemsetD32Async, handle, unsigned, size_t, handle)
+    FIND(int, cuMemcpyDtoDAsync_v2, handle, handle, size_t, handle)
+    FIND(int, cuMemcpyDtoH_v2, void *, handle, size_t)
+    FIND(int, cuStreamSynchronize, handle)
+    FIND(int, cuGraphGetNodes, handle, handle *, size_t *)
+    FIND(int, cuGraphNodeGetType, handle, int *)
+    FIND(int, cuGraphInstantiateWithFlags, handle *, handle, unsigned long long)
+    FIND(int, cuGraphLaunch, handle, handle)
+    FIND(int, cuGraphExecDestroy, handle)
+    handle graph, exec, inside, outside, nodes[5];
+    size_t number = 5;
+    unsigned out[N];
+    OK(begin(first, GLOBAL));
+    OK(cuMemAllocAsync(&inside, BYTES, first));
+    OK(cuMemsetD32Async(inside, 5, N, first));
+    OK(cuMemcpyDtoDAsync_v2(x, inside, BYTES, first));
+    OK(cuMemFreeAsync(inside, first));
+    OK(end(first, &graph));
+    OK(cuGraphGetNodes(graph, nodes, &number));
+    HOLDS(number == 4);
+    int kinds[] = {10, 2, 1, 11}, kind;
+    for (int i = 0; i < 4; i++) {
+        OK(cuGraphNodeGetType(nodes[i], &kind));
+        HOLDS(kind == kinds[i]);
+    }
+    OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+    OK(cuMemAllocAsync(&outside, BYTES, first));
+    HOLDS(outside != inside);
+    OK(cuMemsetD32Async(outside, 9, N, first));
+    for (int i = 0; i < 2; i++) OK(cuGraphLaunch(exec, first));
+    OK(cuStreamSynchronize(first));
+    OK(cuMemcpyDtoH_v2(out, x, BYTES));
+    HOLDS(out[0] == 5 && out[N - 1] == 5);
+    OK(cuMemcpyDtoH_v2(out, outside, BYTES));
+    HOLDS(out[0] == 9 && out[N - 1] == 9);
+
+    // A graph frees what it allocates, and nothing else.
+    OK(begin(first, GLOBAL));
+    EXPECT(INVALID_VALUE, cuMemFreeAsync(outside, first));
+    (void)end(first, &graph);
+    OK(cuMemFreeAsync(outside, first));
+    OK(cuStreamSynchronize(first));
+    OK(cuGraphExecDestroy(exec));
+}
+
 int main(int argc, char **argv) {
     HOLDS(argc == 2);
     lib = open_library("libcuda.so.1");
@@ -343,6 +397,7 @@ int main(int argc, char **argv) {
     rules();
     replay(function);
     programmatic(function);
+    memory();
     puts("ok");
     return 0;
 }

@@ -24,6 +24,8 @@ int main(int argc, char **argv) {
     FIND(int, nvmlDeviceGetName, void *, char *, unsigned);
     FIND(int, nvmlDeviceGetUUID, void *, char *, unsigned);
     FIND(int, nvmlDeviceGetPciInfo_v3, void *, pci_t *);
+    FIND(int, nvmlDeviceGetPciInfo_v2, void *, void *);
+    FIND(int, nvmlDeviceGetPciInfo, void *, void *);
     FIND(int, nvmlDeviceGetMemoryInfo, void *, memory_t *);
     FIND(int, nvmlDeviceGetMemoryInfo_v2, void *, memory2_t *);
     FIND(int, nvmlDeviceGetComputeRunningProcesses_v3, void *, unsigned *, process_t *);
@@ -56,6 +58,14 @@ int main(int argc, char **argv) {
     OK(nvmlDeviceGetHandleByPciBusId_v2(pci.bus_id, &same));
     OK(nvmlDeviceGetHandleByPciBusId_v2(pci.legacy, &same));
     EXPECT(NOT_FOUND, nvmlDeviceGetHandleByPciBusId_v2("0000:01:00.0", &same));
+    // The older forms write no more than callers had room for.
+    unsigned char old[68];
+    memset(old, 0xee, sizeof old);
+    OK(nvmlDeviceGetPciInfo_v2(device, old));
+    HOLDS(!strcmp((char *)old, pci.legacy) && old[51] == 0 && old[52] == 0xee);
+    memset(old, 0xee, sizeof old);
+    OK(nvmlDeviceGetPciInfo(device, old));
+    HOLDS(!strcmp((char *)old, pci.legacy) && old[31] == 0 && old[32] == 0xee);
 
     memory_t memory;
     OK(nvmlDeviceGetMemoryInfo(device, &memory));

@@ -66,6 +66,14 @@ fn what_kernels_print_stands_where_they_ran() {
 }
 
 #[test]
+fn the_library_outlives_its_closing() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("unload.c", &folder);
+    assert_ok(&Loader::new(&[]).run(&host, "alice", &program, &[]));
+    host.wait_until_empty();
+}
+
+#[test]
 fn streams_are_captured_by_cudas_rules() {
     let (host, folder) = (Host::with_alice(), Folder::new());
     let program = compile_c("capture.c", &folder);

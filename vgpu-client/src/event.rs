@@ -116,6 +116,16 @@ impl Event {
         Ok(self.is_complete())
     }
 
+    /// As [`Event::query`], for threads that are not the program's: an error of earlier work is left for the program to
+    /// hear.
+    ///
+    /// # Errors
+    /// A fault of the context, or the session's end.
+    pub fn is_reached(&self) -> Result<bool> {
+        self.session().check_lasting(self.inner.context.index())?;
+        Ok(self.is_complete())
+    }
+
     /// Waits for its latest record.
     ///
     /// # Errors

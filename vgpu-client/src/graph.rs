@@ -211,10 +211,13 @@ impl Stream {
     /// [`Misuse::Foreign`], or what [`Stream::synchronize`] reports.
     pub fn launch_graph(&self, graph: &Graph) -> Result<()> {
         self.context().is_same(graph.context(), "graph")?;
-        let uses = graph.inner.uses.lock();
-        let ticket = self.submit(&body::GraphLaunch { graph: graph.inner.id.raw().into() })?;
-        uses.launched(ticket);
-        Ok(())
+        {
+            let uses = graph.inner.uses.lock();
+            let ticket = self.enqueue(&body::GraphLaunch { graph: graph.inner.id.raw().into() })?;
+            // Before anything can fail: the command is on its way.
+            uses.launched(ticket);
+        }
+        self.settle()
     }
 
     /// Prepares a graph for its launch in this stream, so that the first one costs no more than the next.

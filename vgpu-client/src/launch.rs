@@ -113,7 +113,7 @@ impl Stream {
             // An argument's `pack` launches by itself, or the thread is at its end.
             _ => self.pack_and_send(&launch, &mut Scratch::default()),
         }?;
-        self.session().settle(self.context().index(), self.id())
+        self.settle()
     }
 
     fn pack_and_send(&self, launch: &Launch<'_>, scratch: &mut Scratch) -> Result<()> {

@@ -136,12 +136,17 @@ impl Session {
         if self.control.is_quiet() {
             return if self.fate.is_over() { Err(self.fate.error()) } else { Ok(()) };
         }
-        self.fate.gate(&self.control)?;
-        self.check_sticky(context)?;
+        self.check_lasting(context)?;
         match self.control.take_deferred() {
             Status::SUCCESS => Ok(()),
             status => Err(Error::Earlier { status }),
         }
+    }
+
+    /// Fails with what stays as it is: the session's end, or the context's sticky error.
+    pub(crate) fn check_lasting(&self, context: u32) -> Result<()> {
+        self.fate.gate(&self.control)?;
+        self.check_sticky(context)
     }
 
     fn check_sticky(&self, context: u32) -> Result<()> {

@@ -324,7 +324,7 @@ impl Stream {
     fn send_bytes(&self, destination: u64, source: &[u8]) -> Result<Option<Ticket>> {
         self.context.check()?;
         let last = self.transfer().to_device(destination, source)?;
-        self.session().settle(self.context.index(), self.id())?;
+        self.settle()?;
         Ok(last)
     }
 
@@ -357,6 +357,11 @@ impl Stream {
         for allocation in pinned.into_iter().flatten() {
             allocation.uses().note(ticket);
         }
+        self.settle()
+    }
+
+    /// Waits for what was queued, where every call waits for its own work.
+    pub(crate) fn settle(&self) -> Result<()> {
         self.session().settle(self.context.index(), self.id())
     }
 
@@ -366,11 +371,12 @@ impl Stream {
         B: vgpu_proto::Operation + IntoBytes + zerocopy::Immutable,
     {
         let ticket = self.enqueue(body)?;
-        self.session().settle(self.context.index(), self.id())?;
+        self.settle()?;
         Ok(ticket)
     }
 
-    fn enqueue<B>(&self, body: &B) -> Result<Ticket>
+    /// As [`Stream::submit`], for callers that note the command before they [`settle`](Stream::settle).
+    pub(crate) fn enqueue<B>(&self, body: &B) -> Result<Ticket>
     where
         B: vgpu_proto::Operation + IntoBytes + zerocopy::Immutable,
     {

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -74,7 +74,7 @@ impl Flight {
             None => false,
             Some(None) => true,
             // A context that has failed runs nothing any more.
-            Some(Some(event)) => event.query().unwrap_or(true),
+            Some(Some(event)) => event.is_reached().unwrap_or(true),
         }
     }
 }
@@ -121,7 +121,7 @@ static ADDED: Condvar = Condvar::new();
 
 impl Lists {
     fn job(&mut self) -> Option<Job> {
-        let ready = self.pending.iter().enumerate().find_map(|(at, entry)| match entry.event.query() {
+        let ready = self.pending.iter().enumerate().find_map(|(at, entry)| match entry.event.is_reached() {
             Ok(true) => Some((at, Ok(()))),
             Ok(false) => None,
             Err(error) => Some((at, Err(error.into()))),
@@ -188,12 +188,15 @@ pub(crate) fn depart(held: &Arc<Held>) -> Call<Departure> {
     Ok(Departure { end })
 }
 
+/// Starts the thread, once. A failed try is repeated by the next call that needs it.
 fn start() -> Call {
-    static START: Once = Once::new();
-    let mut started = true;
-    START
-        .call_once(|| started = std::thread::Builder::new().name("vgpu-callbacks".into()).spawn(run).is_ok());
-    if started { Ok(()) } else { Err(Fail(vgpu_client::Status::ERROR_OUT_OF_MEMORY)) }
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = STARTED.lock();
+    if !*started {
+        let spawned = std::thread::Builder::new().name("vgpu-callbacks".into()).spawn(run);
+        *started = spawned.is_ok();
+    }
+    if *started { Ok(()) } else { Err(Fail(vgpu_client::Status::ERROR_OUT_OF_MEMORY)) }
 }
 
 fn enqueue(handle: u64, function: Function, default: DefaultStream) -> Call {

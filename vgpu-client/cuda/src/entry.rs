@@ -22,6 +22,15 @@ macro_rules! driver_calls {
                 let arguments: &[&dyn std::fmt::Debug] = &[$(&$argument),*];
                 $crate::entry::enter($crate::exports::Id::$name, arguments, move || $body)
             }
+
+            #[cfg(test)]
+            impl $crate::exports::wheels::Signature
+                for $crate::exports::wheels::Arguments<{ $crate::exports::Id::$name as usize }>
+            {
+                fn sizes() -> Vec<[usize; 2]> {
+                    vec![$($crate::exports::wheels::sizes::<$type>()),*]
+                }
+            }
         )*
     };
 }

@@ -3,6 +3,8 @@
 //! Seen with driver 580: slot 4 answers two arrays that the caller gives back by slot 13, with a byte for each texture
 //! processing cluster: its graphics processing cluster, and its number in there.
 
+use parking_lot::Mutex;
+
 use crate::driver::driver;
 use crate::export_table::slot;
 use crate::fail::NOT_SUPPORTED;
@@ -14,11 +16,16 @@ const ARRAY_BYTES: usize = 4_096;
 
 type Array = [u8; ARRAY_BYTES];
 
+/// Addresses of the arrays that callers have.
+static GIVEN: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
 /// Address of an array for a caller, who gives it back.
 fn array(values: impl Iterator<Item = u8>) -> u64 {
     let mut array: Box<Array> = Box::new([0; ARRAY_BYTES]);
     array.iter_mut().zip(values).for_each(|(place, value)| *place = value);
-    Box::into_raw(array).expose_provenance() as u64
+    let address = Box::into_raw(array).expose_provenance() as u64;
+    GIVEN.lock().push(address);
+    address
 }
 
 pub(crate) extern "C" fn get(groups: Out<u64>, numbers: Out<u64>) -> u32 {
@@ -35,15 +42,41 @@ pub(crate) extern "C" fn get(groups: Out<u64>, numbers: Out<u64>) -> u32 {
     })
 }
 
+/// Frees an array. What is none of a caller's stays as it is: only this library's own list is trusted with memory.
+fn free(address: u64) {
+    let known = {
+        let mut given = GIVEN.lock();
+        given.iter().position(|known| *known == address).map(|at| given.swap_remove(at))
+    };
+    if let Some(address) = known {
+        let start: *mut Array = std::ptr::with_exposed_provenance_mut(address as usize);
+        // SAFETY: `array` made it of a box of this type, and it stood in the list once.
+        drop(unsafe { Box::from_raw(start) });
+    }
+}
+
 pub(crate) extern "C" fn give_back(groups: Out<Array>, numbers: Out<Array>) -> u32 {
     slot("clusters_given_back", || {
-        for array in [groups, numbers] {
-            if !array.is_null() {
-                let start: *mut Array = std::ptr::with_exposed_provenance_mut(array.address() as usize);
-                // SAFETY: the caller gives back what `get` answered, once: a box of this type.
-                drop(unsafe { Box::from_raw(start) });
-            }
-        }
+        free(groups.address());
+        free(numbers.address());
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_freed_once_and_only_their_own() {
+        let [first, second] = [1, 2].map(|value| array(std::iter::repeat_n(value, 3)));
+        let given = |address| GIVEN.lock().contains(&address);
+        assert!(given(first) && given(second));
+        free(first + 8);
+        free(0);
+        free(first);
+        free(first);
+        assert!(!given(first) && given(second));
+        free(second);
+    }
 }

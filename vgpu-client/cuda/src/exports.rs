@@ -309,7 +309,22 @@ macro_rules! define_exports {
         ];
 
         $(define_exports!(@$state $name);)*
+
+        /// The arguments of each function that is implemented.
+        #[cfg(test)]
+        fn signatures() -> Vec<(&'static str, Vec<[usize; 2]>)> {
+            let mut rows = Vec::new();
+            $(define_exports!(@signature $state rows $name);)*
+            rows
+        }
     };
+    (@signature bound $rows:ident $name:ident) => {
+        $rows.push((
+            stringify!($name),
+            <wheels::Arguments<{ Id::$name as usize }> as wheels::Signature>::sizes(),
+        ));
+    };
+    (@signature stub $rows:ident $name:ident) => {};
     (@bound $name:ident) => {};
     (@stub $name:ident) => {
         #[unsafe(no_mangle)]
@@ -355,6 +370,9 @@ impl Id {
         EXPORTS[self as usize].name
     }
 }
+
+#[cfg(test)]
+pub(crate) mod wheels;
 
 #[cfg(test)]
 mod tests {

@@ -211,18 +211,27 @@ impl Pool {
 
     /// Takes memory that was freed in another stream and makes this stream wait for it.
     fn take_behind(&self, target: &Resolved, units: u64) -> Call<Option<u64>> {
+        let Some((address, stamp)) = self.take_held_back(target.context.id, units) else { return Ok(None) };
+        // Without the lock: a stream that is full blocks this call, and may be waiting for a thread that frees.
+        let ordered = stamp.hold_back(&target.stream);
+        if !matches!(ordered, Ok(true))
+            && let Some(part) = self.state.lock().parts.get_mut(&target.context.id)
+        {
+            part.give(address, Some(stamp));
+        }
+        Ok(ordered?.then_some(address))
+    }
+
+    fn take_held_back(&self, context: u64, units: u64) -> Option<(u64, StreamPoint)> {
         let mut state = self.state.lock();
         if !state.settings.internal_dependencies {
-            return Ok(None);
+            return None;
         }
-        let Some(part) = state.parts.get_mut(&target.context.id) else { return Ok(None) };
-        let Some((address, stamp)) = part.held_back(units) else { return Ok(None) };
-        if !stamp.hold_back(&target.stream)? {
-            return Ok(None);
-        }
+        let part = state.parts.get_mut(&context)?;
+        let (address, stamp) = part.held_back(units)?;
         part.take_held_back(address, units);
         state.note();
-        Ok(Some(address))
+        Some((address, stamp))
     }
 
     /// Makes everybody's what was freed and is complete. A program that has synchronised knows it, so this goes by no

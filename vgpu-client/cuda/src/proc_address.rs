@@ -33,7 +33,7 @@ struct Chain {
 }
 
 /// The name without suffixes, and whether they ask for per-thread default streams.
-fn base(name: &str) -> (&str, bool) {
+pub(crate) fn base(name: &str) -> (&str, bool) {
     let stripped = name.strip_suffix("_ptds").or_else(|| name.strip_suffix("_ptsz"));
     let rest = stripped.unwrap_or(name);
     let digits = rest.trim_end_matches(|c: char| c.is_ascii_digit());

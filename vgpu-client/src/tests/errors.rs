@@ -50,6 +50,20 @@ fn a_deferred_error_is_reported_by_the_next_call_of_any_kind() {
 }
 
 #[test]
+fn a_deferred_error_is_left_alone_by_threads_that_are_not_the_programs() {
+    let (host, client) = open();
+    let (stream, function) = ready(&client);
+    let event = stream.context().event().unwrap();
+    event.record(&stream).unwrap();
+    host.orders().fail_launch.store(1, Ordering::SeqCst);
+    launch(&stream, &function).unwrap();
+    eventually("the error is there", || !stream.session().control.is_quiet());
+    eventually("the event is reached", || event.is_reached().unwrap());
+    assert!(matches!(event.query(), Err(Error::Earlier { .. })));
+    assert!(event.query().unwrap());
+}
+
+#[test]
 fn the_first_launch_reports_its_own_error() {
     let (host, client) = open();
     let context = client.context().unwrap();

@@ -23,8 +23,10 @@ pub fn watch() {
     ONCE.call_once(|| {
         unsafe extern "C" fn in_child() {
             CHILD.store(true, Ordering::Relaxed);
+            crate::moved::in_child();
         }
-        // SAFETY: the handler only stores to an atomic, which is allowed between `fork` and whatever follows; the C
+        // SAFETY: the handler stores to an atomic and makes system calls about pages that are the child's own business, all of
+        // which is allowed between `fork` and whatever follows; the C
         // library forgets it when it unloads this code. Out of memory it refuses, and children are not known then.
         let _ = unsafe { pthread_atfork(None, None, Some(in_child)) };
     });

@@ -11,10 +11,12 @@
 //! - The pages of another thread's stack look like any others. Whoever has them moved loses that thread: the signal finds
 //!   no stack. The caller's own stack and the main thread's are refused.
 //! - A thread that blocks `SIGSEGV` and writes there in those moments ends the process: Linux forces the signal on it.
-//! - A child of `fork` shares the pages with its parent instead of having its own.
+//! - A child of `fork` shares the pages with its parent instead of having its own. Pages at the edges, which hold other
+//!   objects too, are its own (`forked`) once the program has called [`fork::watch`](crate::fork::watch).
 //! - The stay of the handler: it remains the process's handler of `SIGSEGV`, and gives every other fault to the handler that
 //!   was there before.
 
+mod forked;
 mod guard;
 mod maps;
 
@@ -29,6 +31,8 @@ use rustix::mm::{MapFlags, MprotectFlags, MremapFlags};
 use crate::map::{self, Backing};
 use crate::{WindowError, memfd};
 
+use self::forked::Edges;
+pub(crate) use self::forked::in_child;
 pub use self::maps::Unmovable;
 
 /// A range of whole pages of the program that this library is part of.
@@ -36,6 +40,8 @@ pub use self::maps::Unmovable;
 pub struct ProgramPages {
     start: u64,
     bytes: u64,
+    /// The first and the last page, where they hold other bytes too.
+    edges: [Option<u64>; 2],
 }
 
 impl ProgramPages {
@@ -53,9 +59,14 @@ impl ProgramPages {
         }
         let page = map::page_bytes();
         let start = address - address % page;
-        let end = address.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(page));
-        let end = end.filter(|end| isize::try_from(*end).is_ok()).ok_or(WindowError::TooLarge { bytes })?;
-        Ok(Self { start, bytes: end - start })
+        let too_large = WindowError::TooLarge { bytes };
+        let last = address.checked_add(bytes).ok_or(WindowError::TooLarge { bytes })?;
+        let end = last.checked_next_multiple_of(page);
+        let end = end.filter(|end| isize::try_from(*end).is_ok()).ok_or(too_large)?;
+        let (first_page, last_page) = (start, end - page);
+        let first_edge = (address != start).then_some(first_page);
+        let last_edge = (last != end && first_edge != Some(last_page)).then_some(last_page);
+        Ok(Self { start, bytes: end - start, edges: [first_edge, last_edge] })
     }
 
     /// The first address.
@@ -97,6 +108,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Moved {
     pages: ProgramPages,
     file: maps::FileId,
+    _edges: Edges,
 }
 
 impl Moved {
@@ -109,8 +121,10 @@ impl Moved {
         let id = maps::FileId::of(file)?;
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         pages.check()?;
+        // Before the move, so that no child comes in between; to have its own copy of what is private harms none.
+        let edges = Edges::new(pages.edges)?;
         guard::while_moving(pages.start, pages.end(), || replace_by_file(pages, file))?;
-        Ok(Self { pages, file: id })
+        Ok(Self { pages, file: id, _edges: edges })
     }
 }
 
@@ -154,7 +168,7 @@ impl Drop for Moved {
         // A program may have unmapped parts, or mapped something else there, against its promise: those are its own.
         // What cannot be made private stays the file's, which only this process still has mapped.
         for (start, end) in maps::parts_of(self.file, self.pages.start, self.pages.end()) {
-            let part = ProgramPages { start, bytes: end - start };
+            let part = ProgramPages { start, bytes: end - start, edges: [None; 2] };
             let _ = guard::while_moving(start, end, || replace_by_private(part));
         }
     }

@@ -18,6 +18,54 @@ pub(crate) struct PciInfo {
     bus_id: [u8; 32],
 }
 
+/// `nvmlPciInfo_t` as `nvmlDeviceGetPciInfo_v2` had it: callers of that name have no room for more.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct PciInfoV2 {
+    first: PciInfoV1,
+    pci_subsystem_id: u32,
+    reserved: [u32; 4],
+}
+
+/// The same as `nvmlDeviceGetPciInfo` had it before it got a version.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct PciInfoV1 {
+    bus_id: [u8; 16],
+    domain: u32,
+    bus: u32,
+    device: u32,
+    pci_device_id: u32,
+}
+
+impl PciInfo {
+    /// The card's numbers are the host's: no PCI device of the guest is meant.
+    fn new() -> Self {
+        Self {
+            bus_id_legacy: text(BUS_ID_LEGACY),
+            domain: 0,
+            bus: 0,
+            device: 0,
+            pci_device_id: 0,
+            pci_subsystem_id: 0,
+            bus_id: text(BUS_ID),
+        }
+    }
+}
+
+impl From<PciInfo> for PciInfoV1 {
+    fn from(info: PciInfo) -> Self {
+        let PciInfo { bus_id_legacy: bus_id, domain, bus, device, pci_device_id, .. } = info;
+        Self { bus_id, domain, bus, device, pci_device_id }
+    }
+}
+
+impl From<PciInfo> for PciInfoV2 {
+    fn from(info: PciInfo) -> Self {
+        Self { first: info.into(), pci_subsystem_id: info.pci_subsystem_id, reserved: [0; 4] }
+    }
+}
+
 /// Where the device pretends to sit: as the guest's CUDA library says it, so that tools match the two.
 const BUS_ID: &str = "00000000:00:00.0";
 /// The same with the short domain of old tools.
@@ -106,19 +154,8 @@ fn text<const ROOM: usize>(text: &str) -> [u8; ROOM] {
     bytes
 }
 
-fn pci_info(device: u64, out: Out<PciInfo>) -> Call {
-    state::check(device)?;
-    out.required()?.set(PciInfo {
-        bus_id_legacy: text(BUS_ID_LEGACY),
-        domain: 0,
-        bus: 0,
-        device: 0,
-        // The card's numbers are the host's: no PCI device of the guest is meant.
-        pci_device_id: 0,
-        pci_subsystem_id: 0,
-        bus_id: text(BUS_ID),
-    });
-    Ok(())
+fn pci_info<T: From<PciInfo>>(device: u64, out: Out<T>) -> Call {
+    constant(device, out, PciInfo::new().into())
 }
 
 fn constant<T>(device: u64, out: Out<T>, value: T) -> Call {
@@ -143,8 +180,8 @@ nvml_calls! {
     fn nvmlDeviceGetUUID(device: u64, uuid: TextOut, room: u32) {
         put(uuid, room, &uuid_text(&state::report(device)?.gpu.uuid))
     }
-    fn nvmlDeviceGetPciInfo(device: u64, out: Out<PciInfo>) { pci_info(device, out) }
-    fn nvmlDeviceGetPciInfo_v2(device: u64, out: Out<PciInfo>) { pci_info(device, out) }
+    fn nvmlDeviceGetPciInfo(device: u64, out: Out<PciInfoV1>) { pci_info(device, out) }
+    fn nvmlDeviceGetPciInfo_v2(device: u64, out: Out<PciInfoV2>) { pci_info(device, out) }
     fn nvmlDeviceGetPciInfo_v3(device: u64, out: Out<PciInfo>) { pci_info(device, out) }
     fn nvmlDeviceGetCudaComputeCapability(device: u64, major: Out<i32>, minor: Out<i32>) {
         let gpu = state::report(device)?.gpu;
@@ -181,6 +218,6 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_headers() {
-        assert_eq!(size_of::<PciInfo>(), 68);
+        assert_eq!((size_of::<PciInfo>(), size_of::<PciInfoV2>(), size_of::<PciInfoV1>()), (68, 52, 32));
     }
 }

@@ -75,6 +75,16 @@ pub(super) fn while_moving(
     outcome
 }
 
+/// In a child of `fork`: ends the move that a thread of the parent was at, which is not there to end it. `unprotect` lets the
+/// pages of `start..end` be written again; they hold the same bytes before and after they are replaced.
+pub(super) fn abandon(unprotect: impl Fn(u64, u64)) {
+    for slot in SLOTS.iter().filter(|slot| slot.state.load(Ordering::SeqCst) == MOVING) {
+        unprotect(slot.start.load(Ordering::SeqCst), slot.end.load(Ordering::SeqCst));
+        slot.state.store(OVER, Ordering::SeqCst);
+    }
+    MOVER.store(0, Ordering::SeqCst);
+}
+
 fn this_thread() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }

@@ -125,3 +125,72 @@ fn parts_that_a_program_took_away_are_left_alone() {
     pages.check().unwrap();
     assert_eq!([0, 512, 1024].map(|at: usize| words[at].load(Ordering::Relaxed)), [5, 6, 7]);
 }
+
+#[test]
+fn a_child_of_fork_has_its_own_edges() {
+    crate::fork::watch();
+    let words = words(3);
+    let inside = &words[1..words.len() - 1];
+    let pages = pages_of(inside);
+    assert_eq!((pages.start(), pages.bytes()), (words.as_ptr() as u64, 3 * PAGE));
+    let (_, descriptor) = file(pages.bytes());
+    words[0].store(1, Ordering::SeqCst);
+    let moved = Moved::new(pages, descriptor.as_fd()).unwrap();
+    in_a_child(|| {
+        let seen = words[0].load(Ordering::SeqCst) == 1;
+        for at in [0, 600, words.len() - 1] {
+            words[at].store(9, Ordering::SeqCst);
+        }
+        seen
+    });
+    let seen = [0, 600, words.len() - 1].map(|at: usize| words[at].load(Ordering::SeqCst));
+    assert_eq!(seen, [1, 9, 0], "edges are the child's own, the rest is shared");
+    drop(moved);
+    pages.check().unwrap();
+}
+
+#[test]
+fn a_child_of_fork_does_not_wait_for_its_parents_move() {
+    crate::fork::watch();
+    let words = words(2);
+    let pages = pages_of(words);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let moving = guard::while_moving(pages.start(), pages.end(), || {
+        // SAFETY: memory of this test.
+        unsafe { protect(pages, MprotectFlags::READ) }.unwrap();
+        in_a_child(|| {
+            words[700].store(9, Ordering::SeqCst);
+            true
+        });
+        // SAFETY: as above.
+        unsafe { protect(pages, MprotectFlags::READ | MprotectFlags::WRITE) }.unwrap();
+        Ok(())
+    });
+    moving.unwrap();
+    assert_eq!(words[700].load(Ordering::SeqCst), 0, "private pages are the child's own");
+}
+
+/// Runs `act` in a child of `fork`, which must neither allocate nor fail, and waits for it.
+fn in_a_child(act: impl FnOnce() -> bool) {
+    // SAFETY: the child does what is allowed there, and ends.
+    match unsafe { libc::fork() } {
+        0 => {
+            let done = act();
+            // SAFETY: allowed at any moment.
+            unsafe { libc::_exit(i32::from(!done)) }
+        }
+        child => {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let mut status = -1;
+            // SAFETY: asks about the child, into a variable of this function.
+            while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+                if std::time::Instant::now() > deadline {
+                    // SAFETY: the child of this function, which nobody has waited for.
+                    unsafe { libc::kill(child, libc::SIGKILL) };
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            assert_eq!(status, 0, "how the child ended");
+        }
+    }
+}

@@ -118,12 +118,25 @@ struct Outs {
     count: Option<Out<u64>>,
 }
 
+impl Outs {
+    fn nothing(self) {
+        self.id.set(0);
+        for out in [self.graph, self.nodes, self.edges, self.count].into_iter().flatten() {
+            out.set(0);
+        }
+    }
+}
+
 fn capture_info(stream: u64, state: Out<u32>, outs: Outs, default: DefaultStream) -> Call {
     let target = stream::resolve(driver()?, stream, default)?;
     state.required()?;
     let info = info(&target)?;
     state.set(number(info.as_ref()));
-    let Some(info) = info.filter(|info| info.valid) else { return Ok(()) };
+    let Some(info) = info.filter(|info| info.valid) else {
+        // Callers that look all the same find nothing, rather than what their stack held.
+        outs.nothing();
+        return Ok(());
+    };
     let Shown { nodes, edges } = &info.shown;
     let wants_edges = outs.edges.is_some_and(|out| !out.is_null());
     let wants_nodes = outs.nodes.is_some_and(|out| !out.is_null());

@@ -132,6 +132,21 @@ fn add(
     Ok(Some(handle))
 }
 
+/// The graph that a stream captures into; nothing where it does not capture.
+///
+/// # Errors
+/// As [`record`].
+pub(crate) fn graph_of(target: &Resolved) -> Call<Option<Arc<Graph>>> {
+    if !is_active() {
+        return Ok(None);
+    }
+    let key = target.capture_key();
+    with(|captures| {
+        legacy_is_free(captures, key)?;
+        captures.graph_of(key)
+    })
+}
+
 /// Refuses an operation that no graph can hold, where the stream captures.
 ///
 /// # Errors

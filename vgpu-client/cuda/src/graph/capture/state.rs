@@ -193,6 +193,14 @@ impl Captures {
         }
     }
 
+    /// The graph that a stream captures into; nothing where it does not capture.
+    ///
+    /// # Errors
+    /// `INVALIDATED`.
+    pub(crate) fn graph_of(&self, key: StreamKey) -> Call<Option<Arc<Graph>>> {
+        Ok(self.sequence_of(key)?.map(|id| Arc::clone(&self.sequences[&id].graph)))
+    }
+
     /// Sequences with a blocking stream of a context: what the legacy stream would depend on.
     pub(crate) fn blocking_in(&self, context: u64) -> Vec<u64> {
         let found = |member: &&Member| member.key.context == context && member.key.blocking;
