@@ -15,8 +15,20 @@ use crate::session::Waiting;
 /// The socket of a guest that sets no `VGPU_SOCKET`.
 pub const DEFAULT_SOCKET: &str = "/run/vgpu/vgpu.sock";
 
-/// Start value of [`Builder::spin_ns`].
-const SPIN_NS: u64 = 50_000;
+/// Start value of [`Builder::spin_ns`] where processors are scarce: some wake-ups.
+const SPIN_SCARCE_NS: u64 = 50_000;
+
+/// As [`SPIN_SCARCE_NS`], where a waiting thread takes nothing from others: a copy of 64 MiB ends within it. A driver spins for
+/// as long as it takes.
+const SPIN_NS: u64 = 2_000_000;
+
+/// Processors from which they are not scarce.
+const PROCESSORS_MANY: usize = 4;
+
+fn spin_ns() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if processors < PROCESSORS_MANY { SPIN_SCARCE_NS } else { SPIN_NS }
+}
 
 /// Start value of [`Builder::answer_timeout`]. A host answers in milliseconds, but guests that start at once wait for as many
 /// workers to start, and the driver of a card starts them one after another: six took more than 5 s on an H200. Longer than
@@ -47,7 +59,7 @@ impl Builder {
         let number = |name: &str| get(name).and_then(|value| value.to_str()?.trim().parse().ok());
         Self {
             socket: socket_from(get("VGPU_SOCKET")),
-            spin_ns: number("VGPU_SPIN_NS").unwrap_or(SPIN_NS),
+            spin_ns: number("VGPU_SPIN_NS").unwrap_or_else(spin_ns),
             // The driver's own variable is done here: a worker in which each launch blocks would hold up other threads.
             synchronous: ["VGPU_SYNC", "CUDA_LAUNCH_BLOCKING"]
                 .iter()
@@ -64,7 +76,8 @@ impl Builder {
         self
     }
 
-    /// How long a waiting thread polls before it sleeps, in nanoseconds. Default 50,000 or `VGPU_SPIN_NS`.
+    /// How long a waiting thread polls before it sleeps, in nanoseconds. Default `VGPU_SPIN_NS`, else
+    /// 2,000,000, or 50,000 on fewer than four processors.
     ///
     /// 0 suits guests whose virtual CPUs share physical ones: each wait then costs a wake-up (some 10 us here and
     /// there), and no CPU time. A large value keeps a core busy for as long as the GPU works, and answers soonest.
@@ -148,7 +161,7 @@ mod tests {
     #[test]
     fn variables_are_read_and_nonsense_is_the_default() {
         let plain = Builder::from_variables(|_| None);
-        assert_eq!((plain.socket.to_str(), plain.spin_ns), (Some(DEFAULT_SOCKET), SPIN_NS));
+        assert_eq!((plain.socket.to_str(), plain.spin_ns), (Some(DEFAULT_SOCKET), spin_ns()));
         assert!(!plain.synchronous);
         let set = Builder::from_variables(|name| match name {
             "VGPU_SOCKET" => Some("/tmp/x.sock".into()),

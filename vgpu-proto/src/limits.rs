@@ -114,8 +114,9 @@ pub const LINKERS_MAX: usize = 256;
 /// Longest kernel or variable name, in bytes. Mangled names of templates in templates pass 4 KiB; a frame holds 32.
 pub const NAME_BYTES_MAX: u32 = 16 << 10;
 
-/// Commands that one stream may hold, from the guest's enqueue to the worker's submission to the device.
-pub const STREAM_COMMANDS_MAX: u64 = 512;
+/// Commands that one stream may hold, from the guest's enqueue to the worker's submission to the device. As many as a driver
+/// queues before it blocks its caller, so that no program waits sooner than natively.
+pub const STREAM_COMMANDS_MAX: u64 = 1_024;
 
 /// Bytes of frames that one stream may hold: a quarter of the ring, so that a stuck stream never fills it.
 pub const STREAM_BYTES_MAX: u64 = RING_BYTES / 4;

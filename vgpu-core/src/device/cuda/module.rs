@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
 
@@ -23,8 +24,8 @@ pub(super) struct Modules {
 
 #[derive(Debug, Default)]
 struct Tables {
-    modules: HashMap<ModuleKey, Loaded>,
-    kernels: HashMap<FunctionKey, Arc<Kernel>>,
+    modules: FxHashMap<ModuleKey, Loaded>,
+    kernels: FxHashMap<FunctionKey, Arc<Kernel>>,
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! and tell of its stream's end only then; a guest that synchronises with the one stream to let the other go on would
 //! hang. So each side writes before the other side's next command, and never after it.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::device::StreamKey;
 
@@ -41,7 +41,7 @@ pub(super) enum Plan {
 /// The streams of a context, by what they have written.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    streams: HashMap<StreamKey, Numbers>,
+    streams: FxHashMap<StreamKey, Numbers>,
     /// Times that work went to the legacy stream, and to a blocking one.
     legacy_turn: u64,
     blocking_turn: u64,

@@ -1,8 +1,8 @@
 //! The streams of a context.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use vgpu_proto::Status;
 
 use super::order::{Kind, Order};
@@ -15,7 +15,7 @@ const NAMED_MAX: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     pub(super) order: Order,
-    pub(super) lanes: HashMap<StreamKey, Lane>,
+    pub(super) lanes: FxHashMap<StreamKey, Lane>,
     /// Destroyed streams whose work may still run.
     pub(super) leaving: Vec<Arc<Queue>>,
 }

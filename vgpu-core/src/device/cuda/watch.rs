@@ -23,6 +23,10 @@ const LINGER: Duration = Duration::from_millis(2);
 const DOZE: Duration = Duration::from_micros(50);
 const DROWSY: Duration = Duration::from_micros(100);
 
+/// How long nothing must have moved before the driver is asked whether the context is still good. Asking takes the driver's
+/// lock, for which a launch would have to wait; a fault may be told that much later.
+const STILL: Duration = Duration::from_micros(500);
+
 /// A mark that is not told yet.
 #[derive(Debug)]
 pub(super) struct Outstanding {
@@ -137,7 +141,7 @@ pub(super) fn run(shared: Arc<Shared>) {
     loop {
         let (pass, arrived) = watcher.begin();
         let told = watcher.tell_marks() | watcher.tell_room();
-        if !told && watcher.is_busy() {
+        if !told && !arrived && watcher.is_busy() && watcher.active.elapsed() >= STILL {
             watcher.probe();
         }
         let fell = watcher.tell_fault();
