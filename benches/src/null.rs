@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_core::device::{
     Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphPlan, LinkedImage,
-    LoadedModule, MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap,
-    VirtualMemory, Work,
+    LoadedModule, MemoryAccess, MemoryKey, ModuleKey, Occupancy, Payer, StreamKey, TENSOR_MAP_BYTES,
+    TensorMap, VirtualMemory, Work,
 };
 use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
 use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
@@ -176,6 +176,7 @@ impl Context for NullContext {
         &self,
         _module: ModuleKey,
         _name: &str,
+        _payer: &dyn Payer,
     ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
         let params = vec![ParamDescription { offset_bytes: 0, size_bytes: PARAMS_BYTES }];
         let function = FunctionDescription { name: "kernel".into(), params, ..Default::default() };

@@ -73,7 +73,7 @@ mod gpu {
 
         fn kernel(&self, ptx: &str, name: &str) -> FunctionKey {
             let module = self.context.module_load(ptx.as_bytes(), &[]).expect("the module loads").module;
-            self.context.module_function(module, name).expect("a kernel").0
+            self.context.module_function(module, name, &()).expect("a kernel").0
         }
 
         fn launch(&self, stream: StreamKey, function: FunctionKey, params: &[u8]) {
@@ -197,7 +197,7 @@ mod gpu {
         let mut rig = Rig::new();
         let module = rig.context.module_load(CALLS.as_bytes(), &[]).expect("the module loads");
         println!("memory of the module: {} B", module.memory_bytes);
-        let found = rig.context.module_function(module.module, "call_recursive");
+        let found = rig.context.module_function(module.module, "call_recursive", &());
         let (function, description) = found.expect("a kernel");
         println!("{description:?}");
         let out = rig.context.memory_alloc(128).expect("memory");

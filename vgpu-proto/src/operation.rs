@@ -44,7 +44,7 @@ macro_rules! for_each_operation {
             0x10 CtxCreate Blocking Free no 1: "creates a context and its legacy stream (cuCtxCreate)",
             0x11 CtxDestroy Blocking Context no 1: "destroys a context and all that belongs to it (cuCtxDestroy)",
             0x12 CtxSynchronize Blocking Context no 1: "waits for all work of a context (cuCtxSynchronize)",
-            0x13 CtxGetLimit Quick Free no 1: "reads a limit of a context (cuCtxGetLimit)",
+            0x13 CtxGetLimit Blocking Free no 1: "reads a limit of a context (cuCtxGetLimit)",
             0x14 CtxSetLimit Blocking Context no 1: "sets a limit of a context (cuCtxSetLimit)",
             0x15 CtxResetPersistingL2 Blocking Context no 1: "lets the cache forget what it was asked to keep (cuCtxResetPersistingL2Cache)",
             0x20 StreamCreate Blocking Free no 1: "creates a stream (cuStreamCreateWithPriority)",

@@ -11,6 +11,7 @@ pub mod cuda;
 mod graph;
 mod launch;
 mod occupancy;
+mod payer;
 mod ranges;
 pub mod soft;
 mod tensor_map;
@@ -31,6 +32,7 @@ pub(crate) use self::graph::Ranges;
 pub use self::graph::{BoxCopy, BoxEnd, GraphLaunch, GraphPlan, NodeWork, RowFill};
 pub use self::launch::LaunchConfig;
 pub use self::occupancy::Occupancy;
+pub use self::payer::Payer;
 pub use self::tensor_map::{TENSOR_MAP_BYTES, TensorMap, TensorMapKind};
 use vgpu_proto::jit::{JitOption, LinkInput};
 
@@ -38,6 +40,18 @@ use vgpu_proto::jit::{JitOption, LinkInput};
 pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
     /// What the card is.
     fn description(&self) -> &DeviceDescription;
+
+    /// Bytes of the card's memory that a context takes by itself where the session has another one already. What the first
+    /// one takes the device has from its start.
+    fn further_context_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Whether a fault is the end of all contexts of this process. Then the device takes no memory back before the process
+    /// ends.
+    fn fault_ends_process(&self) -> bool {
+        false
+    }
 
     /// Makes a context. May block.
     ///
@@ -176,8 +190,8 @@ pub trait Context: Send + Sync + fmt::Debug {
     /// `INVALID_HANDLE` for a module that is not there.
     fn module_functions(&self, module: ModuleKey) -> Result<Vec<String>, DeviceError>;
 
-    /// Finds and describes a kernel: the same key at each call. Puts its code on the device, so that no launch has to.
-    /// May block.
+    /// Finds and describes a kernel: the same key at each call. Puts its code on the device, so that no launch has to, and
+    /// sets aside the local memory of all threads that run it at once, for which `payer` pays. May block.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_HANDLE` for a module that is not there, `OUT_OF_MEMORY`.
@@ -185,6 +199,7 @@ pub trait Context: Send + Sync + fmt::Debug {
         &self,
         module: ModuleKey,
         name: &str,
+        payer: &dyn Payer,
     ) -> Result<(FunctionKey, FunctionDescription), DeviceError>;
 
     /// Links code into an image that a load takes. Nobody else can change the inputs. May block.

@@ -10,6 +10,7 @@ use vgpu_proto::{ContextId, Status, StreamId, Violation};
 use super::CreditKind;
 use super::dispatcher::Core;
 use super::job::{Done, Job, Values};
+use super::memory::Owner;
 use super::state::Session;
 use super::stream::{Kind, Stream};
 use crate::device::{Context, DeviceError, DeviceEvents};
@@ -18,6 +19,8 @@ use crate::device::{Context, DeviceError, DeviceEvents};
 #[derive(Debug)]
 pub(super) struct ContextEntry {
     pub(super) device: Arc<dyn Context>,
+    /// What it takes of the card by itself, in bytes.
+    own_bytes: u64,
     /// Its destruction is under way.
     dying: bool,
 }
@@ -32,7 +35,7 @@ struct Events {
 impl DeviceEvents for Events {
     fn fault(&self, error: &DeviceError) {
         self.session.words.stick(self.context, error.status);
-        self.session.tally.faults.fetch_add(1, Ordering::Relaxed);
+        self.session.tally.faults.fetch_add(1, Ordering::AcqRel);
         self.session.sink.fault(error);
         self.session.wake();
     }
@@ -81,13 +84,16 @@ impl Core {
         if body.reserved.get() != 0 {
             return Err(Violation::ReservedBits);
         }
+        let own_bytes =
+            if self.contexts.is_empty() { 0 } else { self.session.device.further_context_bytes() };
         self.contexts.claim(id.index(), id.generation())?;
         self.claim_stream(stream)?;
         self.words().unstick(id.index());
         let flags = body.flags.get();
         jobs.push(Job::changing(&self.session, &self.done, move |session| {
             let events = Arc::new(Events { session: session.clone(), context: id.index() });
-            let made = session.device.context_create(flags, events);
+            let made = create(session, flags, events, own_bytes);
+            let made = made.map(|device| ContextEntry { device, own_bytes, dying: false });
             Box::new(move |core: &mut Self| core.ctx_created(id, stream, made, reply)) as Done
         }));
         Ok(())
@@ -97,16 +103,18 @@ impl Core {
         &mut self,
         id: ContextId,
         stream: StreamId,
-        made: Result<Arc<dyn Context>, DeviceError>,
+        made: Result<ContextEntry, DeviceError>,
         reply: ReplyTo,
     ) {
         let status = match made {
-            Ok(device) => {
+            Ok(entry) => {
+                let device = &entry.device;
                 let key = device.legacy_stream();
                 let legacy = Stream { context: id.index(), device: device.clone(), key, kind: Kind::Legacy };
                 self.lanes.get(stream.index()).stream = Some(legacy);
                 self.streams.fill(stream.index(), Some(id.index()));
-                self.contexts.fill(id.index(), Some(ContextEntry { device, dying: false }));
+                self.session.allocations.lock().add_context(Owner::of(device));
+                self.contexts.fill(id.index(), Some(entry));
                 self.session.tally.contexts.fetch_add(1, Ordering::Relaxed);
                 self.session.tally.streams.fetch_add(1, Ordering::Relaxed);
                 Status::SUCCESS
@@ -163,14 +171,20 @@ impl Core {
             .map(|module| module.memory_bytes)
             .sum();
         self.modules.remove_all(|module| module.context == index);
-        // The last holder of the device's context goes here; nothing of it runs, so this does not block.
-        let _ = self.contexts.remove(index, id.generation());
+        let Ok(Ok(ContextEntry { device, own_bytes, .. })) = self.contexts.remove(index, id.generation())
+        else {
+            return;
+        };
+        let owner = Owner::of(&device);
+        let memory = self.session.allocations.lock().remove_context(owner);
+        self.session.limits_charged.forget(owner);
+        // The last holder of the device's context goes here, unless a call of the guest's still has it; nothing of it
+        // runs, so this does not block.
+        self.session.leave(device, own_bytes + modules + memory);
         // A mark may have come after the wait for the context's work; it went with the device's stream.
         for slot in &streams {
             self.lanes.get(*slot).complete();
         }
-        let memory = self.session.allocations.lock().remove_context(index);
-        self.session.ledger.give(CreditKind::Device, modules + memory);
         self.session.tally.contexts.fetch_sub(1, Ordering::Relaxed);
         self.session.tally.streams.fetch_sub(streams.len() as u64, Ordering::Relaxed);
         self.words().answer(reply, Status::SUCCESS, Values::default());
@@ -197,4 +211,18 @@ impl Core {
         self.after_context(index, job, jobs);
         Ok(())
     }
+}
+
+/// Makes a context that takes `own_bytes` of the card by itself, for which it pays first.
+fn create(
+    session: &Session,
+    flags: u32,
+    events: Arc<Events>,
+    own_bytes: u64,
+) -> Result<Arc<dyn Context>, DeviceError> {
+    session.ledger.take(CreditKind::Device, own_bytes).map_err(|status| {
+        DeviceError::new(status, "another context does not fit into the tenant's memory quota")
+    })?;
+    let made = session.device.context_create(flags, events);
+    made.inspect_err(|_| session.ledger.give(CreditKind::Device, own_bytes))
 }

@@ -12,6 +12,7 @@ use vgpu_proto::{ContextId, Status, Violation};
 use super::CreditKind;
 use super::dispatcher::Core;
 use super::job::{Job, Values, one};
+use super::memory::Owner;
 use super::state::Session;
 use crate::device::Context;
 
@@ -27,9 +28,16 @@ const PERSISTING_L2_CACHE_SIZE: u32 = 6;
 pub(super) struct LimitCharges {
     /// Held by the job that sets a limit, so that charges follow the device's order.
     turn: Mutex<()>,
-    /// By context and limit. An entry outlives its context: the device may use that context's memory for the next one.
-    /// Two limits of each context are memory, so a session has few entries, and each is credit that it paid.
-    charges: Mutex<HashMap<(u64, u32), Charge>>,
+    /// By context and limit, of contexts that are there.
+    charges: Mutex<HashMap<(Owner, u32), Charge>>,
+}
+
+impl LimitCharges {
+    /// Forgets a context, of which allocations know nothing any more. What it paid stays paid: the device may use that
+    /// context's memory for the next one.
+    pub(super) fn forget(&self, context: Owner) {
+        self.charges.lock().retain(|(owner, _), _| *owner != context);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,15 +62,24 @@ fn cost_bytes(device: &DeviceDescription, limit: u32, value: u64) -> u64 {
 }
 
 impl Core {
-    pub(super) fn ctx_get_limit(&self, body: &body::CtxGetLimit, reply: ReplyTo) -> Result<(), Violation> {
+    /// Reads a limit, on a pool thread: a device that sets one may wait for the context's work meanwhile.
+    pub(super) fn ctx_get_limit(
+        &self,
+        body: &body::CtxGetLimit,
+        reply: ReplyTo,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Violation> {
         if body.reserved.get() != 0 {
             return Err(Violation::ReservedBits);
         }
-        let read = self
-            .context(body.context.get())?
-            .and_then(|entry| entry.device.limit(body.limit.get()).map_err(|error| error.status));
-        match read {
-            Ok(value) => self.words().answer(reply, Status::SUCCESS, one(value)),
+        let limit = body.limit.get();
+        match self.context(body.context.get())? {
+            Ok(entry) => {
+                let device = entry.device.clone();
+                jobs.push(Job::answering(&self.session, reply, move |_session| {
+                    device.limit(limit).map(one).map_err(|error| error.status)
+                }));
+            }
             Err(status) => self.words().answer(reply, status, Values::default()),
         }
         Ok(())
@@ -86,9 +103,8 @@ impl Core {
                 return Ok(());
             }
         };
-        let job = Job::answering(&self.session, reply, move |session| {
-            set(session, device.as_ref(), context, limit, value).map(one)
-        });
+        let job =
+            Job::answering(&self.session, reply, move |session| set(session, &device, limit, value).map(one));
         self.after_context(ContextId::from_raw(context).index(), job, jobs);
         Ok(())
     }
@@ -115,13 +131,7 @@ impl Core {
     }
 }
 
-fn set(
-    session: &Arc<Session>,
-    device: &dyn Context,
-    context: u64,
-    limit: u32,
-    value: u64,
-) -> Result<u64, Status> {
+fn set(session: &Arc<Session>, device: &Arc<dyn Context>, limit: u32, value: u64) -> Result<u64, Status> {
     match limit {
         STACK_SIZE
         | PRINTF_FIFO_SIZE
@@ -133,6 +143,7 @@ fn set(
     }
     let charges = &session.limits_charged;
     let _turn = charges.turn.lock();
+    let context = Owner::of(device);
     let key = (context, limit);
     let known = charges.charges.lock().get(&key).copied();
     let had = match known {
@@ -148,6 +159,11 @@ fn set(
     let set = device.set_limit(limit, value);
     let kept = if set.is_ok() { bytes } else { had.bytes };
     session.ledger.give(CreditKind::Device, bytes.max(had.bytes) - kept);
-    charges.charges.lock().insert(key, Charge { bytes: kept, ..had });
+    // Under the lock: a context that goes meanwhile is forgotten after this.
+    let allocations = session.allocations.lock();
+    if allocations.has_context(context) {
+        charges.charges.lock().insert(key, Charge { bytes: kept, ..had });
+    }
+    drop(allocations);
     set.map_err(|error| error.status)
 }

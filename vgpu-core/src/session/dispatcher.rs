@@ -114,6 +114,9 @@ impl Dispatcher {
                 change(&mut self.core);
                 moved = true;
             }
+            if moved {
+                self.core.session.settle_leaving();
+            }
         }
         match self.read(jobs) {
             Ok((frames, drained)) => {

@@ -52,8 +52,8 @@ impl Core {
             (Ok(module), Some(name)) => {
                 let (device, key) = (module.device.clone(), module.key);
                 self.functions.claim(id.index(), id.generation())?;
-                jobs.push(Job::changing(&self.session, &self.done, move |_session| {
-                    let found = device.module_function(key, &name);
+                jobs.push(Job::changing(&self.session, &self.done, move |session| {
+                    let found = device.module_function(key, &name, session.as_ref());
                     Box::new(move |core: &mut Self| core.function_found((module_id, id), found, room, reply))
                         as Done
                 }));

@@ -16,7 +16,6 @@ use vgpu_proto::graph::{
 };
 use vgpu_proto::limits::GRAPH_BYTES_MAX;
 use vgpu_proto::{ContextId, GraphId, ModuleId, Status, Violation, body};
-use vgpu_window::Region;
 
 use self::budget::Charge;
 pub(super) use self::budget::GraphBudget;
@@ -24,6 +23,7 @@ pub(super) use self::launch::HeldLaunch;
 use self::resolve::{Links, Shape};
 use super::dispatcher::Core;
 use super::job::{Done, Job, Values, one};
+use super::region::Lent;
 use super::state::Session;
 use crate::device::{Context, DeviceError, GraphKey};
 
@@ -43,14 +43,15 @@ pub(super) struct Graph {
     shape: Shape,
     /// Stream slot and number of its latest launch.
     last: Option<(u32, u64)>,
-    updating: bool,
+    /// The frame of the update under way. Its slot is not free before the answer, so no other update has it.
+    updating: Option<ReplyTo>,
     charge: Charge,
 }
 
 /// Where a description lies.
 #[derive(Debug)]
 struct Source {
-    region: Arc<Region>,
+    region: Lent,
     offset: u64,
     bytes: u64,
 }
@@ -173,7 +174,7 @@ impl Core {
             links,
             shape,
             last: None,
-            updating: false,
+            updating: None,
             charge,
         };
         self.graphs.fill(id.index(), Some(graph));
@@ -211,9 +212,9 @@ impl Core {
             (Err(status), _) | (_, Err(status)) => status,
             (Ok(Graph { key: None, .. }), _) => Status::ERROR_INVALID_HANDLE,
             // CUDA leaves it to the program that only one thread at a time changes a graph.
-            (Ok(Graph { updating: true, .. }), _) => Status::ERROR_ILLEGAL_STATE,
+            (Ok(Graph { updating: Some(_), .. }), _) => Status::ERROR_ILLEGAL_STATE,
             (Ok(graph), Ok(source)) => {
-                graph.updating = true;
+                graph.updating = Some(reply);
                 let context = graph.context;
                 let job = Job::changing(&self.session, &self.done, move |session| {
                     let read = source.read(session);
@@ -227,10 +228,10 @@ impl Core {
         Ok(())
     }
 
-    /// The graph of an update under way, if it is still there.
-    fn updated(&mut self, id: GraphId) -> Result<&mut Graph, Status> {
+    /// The graph of an update under way, if it is still there: the name may stand for another one by now.
+    fn updated(&mut self, id: GraphId, reply: ReplyTo) -> Result<&mut Graph, Status> {
         match self.graphs.get_mut(id.index(), id.generation()) {
-            Ok(Ok(graph)) if graph.key.is_some() => Ok(graph),
+            Ok(Ok(graph)) if graph.key.is_some() && graph.updating == Some(reply) => Ok(graph),
             _ => Err(Status::ERROR_INVALID_HANDLE),
         }
     }
@@ -238,7 +239,7 @@ impl Core {
     fn update_read(&mut self, id: GraphId, read: Result<Read, Status>, reply: ReplyTo) {
         let resolved = read.and_then(|(description, charge)| {
             let shape = Shape::of(&description);
-            let graph = self.updated(id)?;
+            let graph = self.updated(id, reply)?;
             let (name, device, key, takes) =
                 (graph.name, graph.device.clone(), graph.key, graph.shape.takes(&shape));
             if takes != UpdateResult::SUCCESS {
@@ -255,15 +256,14 @@ impl Core {
         };
         let job = Job::changing(&self.session, &self.done, move |_session| {
             let result = device.graph_update(key, plan).map_err(|error| error.status);
-            Box::new(move |core: &mut Self| core.update_made((id, key), result, (links, charge), reply))
-                as Done
+            Box::new(move |core: &mut Self| core.update_made(id, result, (links, charge), reply)) as Done
         });
         self.follow(job);
     }
 
     fn update_made(
         &mut self,
-        (id, key): (GraphId, GraphKey),
+        id: GraphId,
         result: Result<UpdateResult, Status>,
         (links, charge): (Links, Charge),
         reply: ReplyTo,
@@ -272,12 +272,8 @@ impl Core {
             return self.update_done(id, result, reply);
         }
         let all_loaded = self.all_loaded(&links.modules);
-        let dead = match self.updated(id) {
+        let dead = match self.updated(id, reply) {
             Err(status) => return self.update_done(id, Err(status), reply),
-            // The name stands for another graph by now.
-            Ok(graph) if graph.key != Some(key) => {
-                return self.update_done(id, Err(Status::ERROR_INVALID_HANDLE), reply);
-            }
             Ok(graph) => {
                 (graph.links, graph.charge) = (links, charge);
                 if all_loaded { None } else { graph.key.take().map(|key| (graph.device.clone(), key)) }
@@ -295,8 +291,10 @@ impl Core {
     }
 
     fn update_done(&mut self, id: GraphId, result: Result<UpdateResult, Status>, reply: ReplyTo) {
-        if let Ok(Ok(graph)) = self.graphs.get_mut(id.index(), id.generation()) {
-            graph.updating = false;
+        if let Ok(Ok(graph)) = self.graphs.get_mut(id.index(), id.generation())
+            && graph.updating == Some(reply)
+        {
+            graph.updating = None;
         }
         let (status, result) = match result {
             Ok(UpdateResult::SUCCESS) => (Status::SUCCESS, UpdateResult::SUCCESS),

@@ -15,6 +15,7 @@ use super::state::Session;
 /// [`vgpu_proto::limits::REPLY_SLOTS`] at once; each must get a thread, since one may wait for what another brings about.
 pub struct Job {
     work: Box<dyn FnOnce() + Send>,
+    session: Arc<Session>,
 }
 
 /// What a job tells the dispatcher when it is done: a change of its tables, and the answer after it.
@@ -27,6 +28,8 @@ impl Job {
     /// Runs the call, on the calling thread, and answers the guest.
     pub fn run(self) {
         (self.work)();
+        // The call may have been the last that held a context.
+        self.session.settle_leaving();
     }
 
     /// A call that needs no table of the dispatcher.
@@ -47,12 +50,13 @@ impl Job {
         reply: ReplyTo,
         call: impl FnOnce(&Arc<Session>) -> (Status, Values) + Send + 'static,
     ) -> Self {
-        let session = session.clone();
+        let answering = session.clone();
         Self {
             work: Box::new(move || {
-                let (status, values) = call(&session);
-                session.words.answer(reply, status, values);
+                let (status, values) = call(&answering);
+                answering.words.answer(reply, status, values);
             }),
+            session: session.clone(),
         }
     }
 
@@ -62,14 +66,15 @@ impl Job {
         done: &Sender<Done>,
         call: impl FnOnce(&Arc<Session>) -> Done + Send + 'static,
     ) -> Self {
-        let (session, done) = (session.clone(), done.clone());
+        let (calling, done) = (session.clone(), done.clone());
         Self {
             work: Box::new(move || {
-                let change = call(&session);
+                let change = call(&calling);
                 // The dispatcher is gone when the session has ended; there is nobody to tell then.
                 let _ = done.send(change);
-                session.wake();
+                calling.wake();
             }),
+            session: session.clone(),
         }
     }
 }

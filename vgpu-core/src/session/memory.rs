@@ -36,12 +36,11 @@ impl Core {
         reply: ReplyTo,
         jobs: &mut Vec<Job>,
     ) -> Result<(), Violation> {
-        let index = ContextId::from_raw(body.context.get()).index();
         match self.context(body.context.get())? {
             Ok(entry) => {
                 let (device, bytes) = (entry.device.clone(), body.bytes.get());
                 jobs.push(Job::answering(&self.session, reply, move |session| {
-                    allocate(session, device.as_ref(), index, bytes).map(one)
+                    allocate(session, &device, bytes).map(one)
                 }));
             }
             Err(status) => self.words().answer(reply, status, Values::default()),
@@ -60,7 +59,7 @@ impl Core {
             Ok(entry) => {
                 let (device, address) = (entry.device.clone(), body.address.get());
                 let job = Job::answering(&self.session, reply, move |session| {
-                    free(session, device.as_ref(), index, address).map(|()| Values::default())
+                    free(session, &device, address).map(|()| Values::default())
                 });
                 self.after_context(index, job, jobs);
             }
@@ -161,61 +160,93 @@ impl Core {
     }
 }
 
+/// A context as allocations know it: a guest may mint a name again while a call of the context before is under way. Such
+/// a call keeps its context, so that no other has the same place meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Owner(usize);
+
+impl Owner {
+    pub(super) fn of(device: &Arc<dyn Context>) -> Self {
+        Self(Arc::as_ptr(device).addr())
+    }
+}
+
 /// Device allocations of a session, and what they are charged.
 #[derive(Debug, Default)]
 pub(super) struct Allocations {
-    /// Context index and address of each.
-    live: HashSet<(u32, u64)>,
-    /// What each context's allocations take of the card, by its index: devices hand memory out in pieces, which
+    /// Context and address of each.
+    live: HashSet<(Owner, u64)>,
+    /// What the allocations of each context that is there take of the card: devices hand memory out in pieces, which
     /// allocations share, so the sum is charged and not each.
-    charged: HashMap<u32, u64>,
+    charged: HashMap<Owner, u64>,
 }
 
 impl Allocations {
+    /// Begins to account for a context.
+    pub(super) fn add_context(&mut self, context: Owner) {
+        self.charged.insert(context, 0);
+    }
+
     /// Forgets a context's allocations, and tells what they were charged.
-    pub(super) fn remove_context(&mut self, context: u32) -> u64 {
+    pub(super) fn remove_context(&mut self, context: Owner) -> u64 {
         self.live.retain(|(owner, _)| *owner != context);
         self.charged.remove(&context).unwrap_or(0)
     }
 
+    /// Whether the context is there.
+    pub(super) fn has_context(&self, context: Owner) -> bool {
+        self.charged.contains_key(&context)
+    }
+
     /// Charges a context what its allocations take now, but no more than what it was charged so far and `paid`, which was
-    /// taken from the ledger beforehand; tells what is left of both. What other threads allocate meanwhile they pay for.
-    fn settle(&mut self, context: u32, taken: u64, paid: u64) -> u64 {
-        let charged = self.charged.entry(context).or_default();
+    /// taken from the ledger beforehand; tells what is left of both. What other threads allocate meanwhile they pay for. A
+    /// context that is gone pays nothing: its memory goes with it.
+    fn settle(&mut self, context: Owner, taken: u64, paid: u64) -> u64 {
+        let Some(charged) = self.charged.get_mut(&context) else { return paid };
         let most = *charged + paid;
         *charged = taken.min(most);
         most - *charged
     }
 }
 
-fn allocate(session: &Arc<Session>, device: &dyn Context, context: u32, bytes: u64) -> Result<u64, Status> {
+fn allocate(session: &Arc<Session>, device: &Arc<dyn Context>, bytes: u64) -> Result<u64, Status> {
     if bytes == 0 {
         return Err(Status::ERROR_INVALID_VALUE);
     }
     if session.allocations.lock().live.len() >= ALLOCATIONS_MAX as usize {
         return Err(Status::ERROR_OUT_OF_MEMORY);
     }
+    let context = Owner::of(device);
     let cost = device.memory_cost(bytes).ok_or(Status::ERROR_OUT_OF_MEMORY)?;
     session.ledger.take(CreditKind::Device, cost)?;
     let placed = device.memory_alloc(bytes);
     let mut allocations = session.allocations.lock();
-    if let Ok(address) = placed {
+    let is_there = allocations.has_context(context);
+    if let Ok(address) = placed
+        && is_there
+    {
         allocations.live.insert((context, address));
     }
     let left = allocations.settle(context, device.memory_taken(), cost);
     drop(allocations);
     session.ledger.give(CreditKind::Device, left);
-    placed.map_err(|error| error.status)
+    let address = placed.map_err(|error| error.status)?;
+    if is_there { Ok(address) } else { Err(Status::ERROR_INVALID_CONTEXT) }
 }
 
-fn free(session: &Arc<Session>, device: &dyn Context, context: u32, address: u64) -> Result<(), Status> {
+fn free(session: &Arc<Session>, device: &Arc<dyn Context>, address: u64) -> Result<(), Status> {
+    let context = Owner::of(device);
     // Taken out first: a second free of the same address, at the same time, finds nothing.
     if !session.allocations.lock().live.remove(&(context, address)) {
         return Err(Status::ERROR_INVALID_VALUE);
     }
     let freed = device.memory_free(address);
+    // The watcher of the device may tell of a fault later than this.
+    if session.device.fault_ends_process() && device.sticky_error().is_some() {
+        return freed.map_err(|error| error.status);
+    }
     let left = session.allocations.lock().settle(context, device.memory_taken(), 0);
-    session.ledger.give(CreditKind::Device, left);
+    session.freed(left);
     freed.map_err(|error| error.status)
 }
 
@@ -228,16 +259,21 @@ mod tests {
     #[test]
     fn what_is_charged_follows_what_the_device_takes() {
         let mut allocations = Allocations::default();
+        let [first, second] = [Owner(8), Owner(16)];
+        allocations.add_context(first);
+        allocations.add_context(second);
         // The first small allocation brings a chunk, the next ones lie in it.
-        assert_eq!(allocations.settle(0, CHUNK, CHUNK), 0);
-        assert_eq!(allocations.settle(0, CHUNK, CHUNK), CHUNK);
-        assert_eq!(allocations.settle(0, 3 * CHUNK, 2 * CHUNK), 0);
+        assert_eq!(allocations.settle(first, CHUNK, CHUNK), 0);
+        assert_eq!(allocations.settle(first, CHUNK, CHUNK), CHUNK);
+        assert_eq!(allocations.settle(first, 3 * CHUNK, 2 * CHUNK), 0);
         // A free that empties one, and one that does not.
-        assert_eq!(allocations.settle(0, 2 * CHUNK, 0), CHUNK);
-        assert_eq!(allocations.settle(0, 2 * CHUNK, 0), 0);
-        assert_eq!(allocations.settle(1, CHUNK, CHUNK), 0, "each context by itself");
-        assert_eq!((allocations.remove_context(0), allocations.remove_context(0)), (2 * CHUNK, 0));
-        assert_eq!(allocations.remove_context(1), CHUNK);
+        assert_eq!(allocations.settle(first, 2 * CHUNK, 0), CHUNK);
+        assert_eq!(allocations.settle(first, 2 * CHUNK, 0), 0);
+        assert_eq!(allocations.settle(second, CHUNK, CHUNK), 0, "each context by itself");
+        assert_eq!((allocations.remove_context(first), allocations.remove_context(first)), (2 * CHUNK, 0));
+        assert_eq!(allocations.remove_context(second), CHUNK);
+        assert_eq!(allocations.settle(first, CHUNK, CHUNK), CHUNK, "a call that ends after its context");
+        assert!(!allocations.has_context(first));
     }
 
     /// Two threads allocate a chunk each, both before either settles; a third frees one meanwhile. In whatever order
@@ -246,15 +282,17 @@ mod tests {
     fn threads_settle_in_any_order() {
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             let mut allocations = Allocations::default();
+            let first = Owner(8);
+            allocations.add_context(first);
             let mut paid = 3 * CHUNK;
-            assert_eq!(allocations.settle(0, 3 * CHUNK, 3 * CHUNK), 0);
+            assert_eq!(allocations.settle(first, 3 * CHUNK, 3 * CHUNK), 0);
             paid += 2 * CHUNK;
             let taken = 4 * CHUNK;
             for thread in order {
-                paid -= allocations.settle(0, taken, if thread < 2 { CHUNK } else { 0 });
+                paid -= allocations.settle(first, taken, if thread < 2 { CHUNK } else { 0 });
             }
             assert_eq!(paid, taken, "{order:?}");
-            assert_eq!(allocations.remove_context(0), taken);
+            assert_eq!(allocations.remove_context(first), taken);
         }
     }
 }

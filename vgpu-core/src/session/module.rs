@@ -7,12 +7,12 @@ use vgpu_proto::frame::ReplyTo;
 use vgpu_proto::jit::{JitOption, decode_options};
 use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX};
 use vgpu_proto::{ContextId, ModuleId, Status, Violation, body, codec};
-use vgpu_window::Region;
 
 use super::CreditKind;
 use super::dispatcher::Core;
 use super::function::checked_name;
 use super::job::{Done, Job, Values, one, two};
+use super::region::Lent;
 use super::state::Session;
 use crate::device::{Context, DeviceError, ModuleKey};
 
@@ -37,7 +37,7 @@ pub(super) struct Room {
 /// The part of a region that holds an image.
 #[derive(Debug)]
 pub(super) struct ImagePlace {
-    pub(super) region: Arc<Region>,
+    pub(super) region: Lent,
     pub(super) offset: u64,
     pub(super) bytes: u64,
 }
@@ -100,8 +100,8 @@ impl Core {
     ) {
         let (status, text) = match loaded {
             Ok((module, _)) if !self.is_current(module.context, &module.device) => {
-                // Its code went with the context; its credit is still the session's.
-                self.session.ledger.give(CreditKind::Device, module.memory_bytes);
+                // Its code goes with the context; its credit is still the session's.
+                self.session.leave(module.device, module.memory_bytes);
                 self.modules.fill(id.index(), None);
                 (Status::ERROR_INVALID_CONTEXT, Vec::new())
             }
@@ -142,7 +142,7 @@ impl Core {
                     // A graph would keep the module's code on the device, which nobody pays for any more.
                     graphs.into_iter().for_each(|graph| module.device.graph_destroy(graph));
                     module.device.module_unload(module.key);
-                    session.ledger.give(CreditKind::Device, module.memory_bytes);
+                    session.freed(module.memory_bytes);
                     Ok(Values::default())
                 });
                 self.after_context(context, job, jobs);

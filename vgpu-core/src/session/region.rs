@@ -1,10 +1,14 @@
 //! The regions of a window: control, staging, the pinned heap's, and those at addresses of the guest's.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use vgpu_proto::limits::REGION_ADDRESS_MIN;
 use vgpu_proto::{RegionId, Status};
 use vgpu_window::{Region, Reservation};
+
+use super::CreditKind;
+use super::credit::Ledger;
 
 const PAGE_BYTES: u64 = 4096;
 
@@ -12,6 +16,8 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Regions {
     heap: Arc<Reservation>,
+    /// Address and size of the arena, whose parts a device may hand out and take back.
+    arena: (u64, u64),
     slots: Vec<Slot>,
     limit: u32,
 }
@@ -24,7 +30,58 @@ enum Slot {
         address: u64,
         bytes: u64,
     },
-    Live(Arc<Region>),
+    Live(Lent),
+}
+
+/// A region that a call may go on using when the guest has removed it. Its memory is paid for as long.
+#[derive(Clone, Debug)]
+pub(super) struct Lent {
+    region: Arc<Region>,
+    /// Dropped behind the region.
+    _charge: Option<Arc<Pinned>>,
+}
+
+/// Credit for a region's memory, given back when the region is gone.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    ledger: Arc<Ledger>,
+    bytes: u64,
+}
+
+impl Pinned {
+    /// Takes the credit. May block.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` when the quota is reached.
+    pub(super) fn take(ledger: &Arc<Ledger>, bytes: u64) -> Result<Self, Status> {
+        ledger.take(CreditKind::Pinned, bytes)?;
+        Ok(Self { ledger: ledger.clone(), bytes })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.ledger.give(CreditKind::Pinned, self.bytes);
+    }
+}
+
+impl Lent {
+    /// A region of the window itself, which nobody pays for.
+    const fn own(region: Arc<Region>) -> Self {
+        Self { region, _charge: None }
+    }
+
+    pub(super) fn new(region: Arc<Region>, charge: Pinned) -> Self {
+        Self { region, _charge: Some(Arc::new(charge)) }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Region;
+
+    fn deref(&self) -> &Region {
+        &self.region
+    }
 }
 
 /// A place for a region.
@@ -39,11 +96,17 @@ pub(super) struct Vacancy {
 impl Regions {
     pub(super) fn new(
         heap: Arc<Reservation>,
+        arena: &Reservation,
         control: Arc<Region>,
         staging: Arc<Region>,
         limit: u32,
     ) -> Self {
-        Self { heap, slots: vec![Slot::Live(control), Slot::Live(staging)], limit }
+        Self {
+            heap,
+            arena: (arena.base(), arena.len()),
+            slots: vec![Slot::Live(Lent::own(control)), Slot::Live(Lent::own(staging))],
+            limit,
+        }
     }
 
     pub(super) fn heap(&self) -> &Arc<Reservation> {
@@ -65,7 +128,7 @@ impl Regions {
         }
         let end = address.checked_add(bytes).ok_or(Status::ERROR_INVALID_VALUE)?;
         let heap = (self.heap.base(), self.heap.len());
-        let mut taken = self.slots.iter().filter_map(extent).chain([heap]);
+        let mut taken = self.slots.iter().filter_map(extent).chain([heap, self.arena]);
         if address < REGION_ADDRESS_MIN || taken.any(|(start, bytes)| start < end && start + bytes > address)
         {
             return Err(Status::ERROR_NOT_SUPPORTED);
@@ -106,7 +169,7 @@ impl Regions {
         (at.checked_add(bytes)? <= self.heap.len()).then_some(at)
     }
 
-    pub(super) fn fill(&mut self, place: Vacancy, region: Arc<Region>) {
+    pub(super) fn fill(&mut self, place: Vacancy, region: Lent) {
         self.slots[place.id as usize] = Slot::Live(region);
     }
 
@@ -115,7 +178,7 @@ impl Regions {
     }
 
     /// Takes a region of the guest's out, of the heap or not; its range stays set aside until [`Regions::vacate`].
-    pub(super) fn take(&mut self, id: u32) -> Result<Arc<Region>, Status> {
+    pub(super) fn take(&mut self, id: u32) -> Result<Lent, Status> {
         let added = id > RegionId::STAGING.0;
         let slot = self.slots.get_mut(id as usize).filter(|_| added).ok_or(Status::ERROR_INVALID_VALUE)?;
         let Slot::Live(region) = slot else { return Err(Status::ERROR_INVALID_VALUE) };
@@ -129,7 +192,7 @@ impl Regions {
     }
 
     /// A live region.
-    pub(super) fn get(&self, id: u32) -> Option<&Arc<Region>> {
+    pub(super) fn get(&self, id: u32) -> Option<&Lent> {
         match self.slots.get(id as usize) {
             Some(Slot::Live(region)) => Some(region),
             _ => None,

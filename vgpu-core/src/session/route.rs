@@ -33,7 +33,7 @@ impl Core {
             Request::CtxCreate(body) => self.ctx_create(body, reply()?, jobs),
             Request::CtxDestroy(body) => self.ctx_destroy(body, reply()?, jobs),
             Request::CtxSynchronize(body) => self.ctx_synchronize(body, reply()?, jobs),
-            Request::CtxGetLimit(body) => self.ctx_get_limit(body, reply()?),
+            Request::CtxGetLimit(body) => self.ctx_get_limit(body, reply()?, jobs),
             Request::CtxSetLimit(body) => self.ctx_set_limit(body, reply()?, jobs),
             Request::CtxResetPersistingL2(body) => self.ctx_reset_persisting_l2(body, reply()?, jobs),
             Request::StreamCreate(body) => self.stream_create(header, body, reply()?, jobs),

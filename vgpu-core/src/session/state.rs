@@ -1,8 +1,8 @@
 //! What all threads of a worker share of a session.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,11 +15,11 @@ use super::context_limits::LimitCharges;
 use super::credit::Ledger;
 use super::graph::GraphBudget;
 use super::memory::Allocations;
-use super::region::{Regions, Vacancy};
+use super::region::{Lent, Pinned, Regions, Vacancy};
 use super::vmm::Vmm;
 use super::words::Words;
 use super::{CreditKind, CreditSource, SessionConfig, SessionSink};
-use crate::device::Device;
+use crate::device::{Context, Device, Payer};
 
 /// Longest sleep of a dispatcher. A guest that writes the kick word at the right moment undoes a wake from inside; what
 /// the wake was for is then seen so much later, and an idle session pays a few microseconds of a second for it.
@@ -34,10 +34,13 @@ pub struct Session {
     pub(super) words: Arc<Words>,
     pub(super) staging: Arc<Region>,
     pub(super) regions: Mutex<Regions>,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) sink: Arc<dyn SessionSink>,
     pub(super) allocations: Mutex<Allocations>,
     pub(super) limits_charged: LimitCharges,
+    /// Contexts that were destroyed while a call of the guest's had them, and the device memory that goes with each. Each
+    /// is held by a job, of which there are as many as reply slots.
+    leaving: Mutex<Vec<(Weak<dyn Context>, u64)>>,
     pub(super) tally: Tally,
     /// What graphs take, those included that are being read.
     pub(super) graphs: GraphBudget,
@@ -50,6 +53,17 @@ pub struct Session {
     /// Held so that nothing else lands where the guest expects device memory.
     pub(super) arena: Arc<Reservation>,
     pub(super) vmm: Mutex<Vmm>,
+}
+
+/// For local memory. It is paid for as long as the session is there: the device may use it for the next context.
+impl Payer for Session {
+    fn take(&self, bytes: u64) -> Result<(), Status> {
+        self.ledger.take(CreditKind::Device, bytes)
+    }
+
+    fn give(&self, bytes: u64) {
+        self.ledger.give(CreditKind::Device, bytes);
+    }
 }
 
 /// Running sums of a session.
@@ -115,7 +129,8 @@ impl Session {
             regions: config.limits.regions.min(limits::REGIONS_MAX),
             ..config.limits
         };
-        let regions = Regions::new(config.heap, control.clone(), staging.clone(), limits.regions);
+        let regions =
+            Regions::new(config.heap, &config.arena, control.clone(), staging.clone(), limits.regions);
         Self {
             id: config.id,
             limits,
@@ -123,10 +138,11 @@ impl Session {
             words: Arc::new(Words::new(control)),
             staging,
             regions: Mutex::new(regions),
-            ledger: Ledger::new(credit),
+            ledger: Arc::new(Ledger::new(credit)),
             sink,
             allocations: Mutex::default(),
             limits_charged: LimitCharges::default(),
+            leaving: Mutex::default(),
             tally: Tally::default(),
             graphs: GraphBudget::default(),
             loading: Mutex::new(()),
@@ -186,23 +202,19 @@ impl Session {
         make: impl FnOnce() -> Result<(Region, OwnedFd), WindowError>,
     ) -> Result<(RegionDescription, OwnedFd), Status> {
         let bytes = place.bytes;
-        self.ledger.take(CreditKind::Pinned, bytes)?;
-        let give = |status| {
-            self.ledger.give(CreditKind::Pinned, bytes);
-            status
-        };
+        let charge = Pinned::take(&self.ledger, bytes)?;
         let (region, descriptor) = make().map_err(|error| match error {
-            WindowError::AddressTaken { .. } => give(Status::ERROR_NOT_SUPPORTED),
-            _ => give(Status::ERROR_OUT_OF_MEMORY),
+            WindowError::AddressTaken { .. } => Status::ERROR_NOT_SUPPORTED,
+            _ => Status::ERROR_OUT_OF_MEMORY,
         })?;
         let region = Arc::new(region);
         self.device.host_region_add(region.address(), &region).map_err(|error| match error.status {
             // The guest's numbers were checked: the device has something at these addresses.
-            Status::ERROR_INVALID_VALUE => give(Status::ERROR_NOT_SUPPORTED),
-            status => give(status),
+            Status::ERROR_INVALID_VALUE => Status::ERROR_NOT_SUPPORTED,
+            status => status,
         })?;
         let description = RegionDescription { id: place.id, bytes, address: region.address() };
-        self.regions.lock().fill(place, region);
+        self.regions.lock().fill(place, Lent::new(region, charge));
         Ok((description, descriptor))
     }
 
@@ -213,11 +225,34 @@ impl Session {
     pub fn region_remove(&self, id: u32) -> Result<(), Status> {
         let region = self.regions.lock().take(id)?;
         let removed = self.device.host_region_remove(region.address());
-        let bytes = region.len();
         drop(region);
         self.regions.lock().vacate(id);
-        self.ledger.give(CreditKind::Pinned, bytes);
         removed.map_err(|error| error.status)
+    }
+
+    /// Lets a destroyed context go. Its memory is paid for until nobody holds it any more.
+    pub(super) fn leave(&self, context: Arc<dyn Context>, bytes: u64) {
+        self.leaving.lock().push((Arc::downgrade(&context), bytes));
+        drop(context);
+        self.settle_leaving();
+    }
+
+    /// Gives back what was paid for contexts that are gone by now.
+    pub(super) fn settle_leaving(&self) {
+        let gone = |(context, _): &mut (Weak<dyn Context>, u64)| context.strong_count() == 0;
+        let bytes = self.leaving.lock().extract_if(.., gone).map(|(_, bytes)| bytes).sum();
+        if bytes > 0 {
+            self.freed(bytes);
+        }
+    }
+
+    /// Gives credit back for device memory that was freed. After a fault that ends all contexts nothing is: the memory is
+    /// the device's when this process has ended, and so is the credit.
+    pub(super) fn freed(&self, bytes: u64) {
+        let faulted = self.tally.faults.load(Ordering::Acquire) > 0;
+        if !(faulted && self.device.fault_ends_process()) {
+            self.ledger.give(CreditKind::Device, bytes);
+        }
     }
 
     /// Ends the session: every later call of the guest answers the status, every sleeper wakes, and the dispatcher's

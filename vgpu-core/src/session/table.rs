@@ -121,6 +121,11 @@ impl<T> Table<T> {
         })
     }
 
+    /// Whether no slot is taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| matches!(slot, Slot::Free))
+    }
+
     /// The live objects.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| match slot {

@@ -6,6 +6,7 @@ mod graph_order;
 mod graphs;
 mod guest;
 mod launch;
+mod leaving;
 mod mock;
 mod modules;
 mod mutations;

@@ -203,7 +203,7 @@ impl Vmm {
 
     fn unmap(&mut self, address: u64, bytes: u64, session: &Session) -> Result<(), Status> {
         let end = self.covered(address, bytes)?;
-        let unmapped = session.device.memory_unmap(address, bytes);
+        session.device.memory_unmap(address, bytes).map_err(status)?;
         while let Some((&start, &Mapping { memory, .. })) = self.mappings.range(address..end).next() {
             self.mappings.remove(&start);
             if let Some(memory) = self.memories.get_mut(&memory) {
@@ -211,7 +211,7 @@ impl Vmm {
             }
             self.drop_unused(memory, session);
         }
-        unmapped.map_err(status)
+        Ok(())
     }
 
     /// Checks that whole mappings, without gaps, lie at those addresses; tells where they end.
@@ -234,7 +234,7 @@ impl Vmm {
             && let Some(memory) = self.memories.remove(&number)
         {
             session.device.memory_release(memory.key);
-            session.ledger.give(CreditKind::Device, memory.bytes);
+            session.freed(memory.bytes);
         }
     }
 }

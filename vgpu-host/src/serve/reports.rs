@@ -22,6 +22,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// costs the daemon.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// Bytes of a program's name that are told, at most, so that a report has room for as many sessions as a tenant may have.
+const NAME_BYTES_MAX: usize = 256;
+
 /// Answers until the daemon is gone.
 pub(super) async fn serve(tenant: TenantId, listener: UnixListener, events: mpsc::Sender<Event>) {
     loop {
@@ -50,6 +53,11 @@ async fn send(mut tool: UnixStream, report: &TenantReport) -> std::io::Result<()
     tool.write_all(&body).await
 }
 
+/// A program's name as far as there is room for it.
+fn shown(name: &str) -> String {
+    name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
+}
+
 /// The version of this machine's NVIDIA driver; empty without one.
 fn driver_version() -> String {
     static VERSION: OnceLock<String> = OnceLock::new();
@@ -74,10 +82,30 @@ impl Daemon {
         let sessions = sessions.filter_map(|(id, session)| {
             let guest = session.guest.as_ref()?;
             let memory_bytes = self.broker.session(*id).unwrap_or_default().device_bytes;
-            Some(SessionReport { pid: guest.pid, name: guest.name.clone(), memory_bytes })
+            Some(SessionReport { pid: guest.pid, name: shown(&guest.name), memory_bytes })
         });
         let sessions = sessions.collect();
         // A tool that hung up does not want the answer.
         let _ = reply.send(TenantReport { driver_version: driver_version(), gpu, sessions });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vgpu_proto::limits::{TENANT_SESSIONS_MAX, TEXT_BYTES_MAX};
+
+    use super::*;
+
+    #[test]
+    fn the_longest_report_can_be_told() {
+        let name = shown(&"\u{1f300}".repeat(TEXT_BYTES_MAX / 4));
+        assert_eq!(name.len(), NAME_BYTES_MAX);
+        let session = SessionReport { pid: u32::MAX, name, memory_bytes: u64::MAX };
+        let report = TenantReport {
+            driver_version: "x".repeat(TEXT_BYTES_MAX),
+            gpu: GpuReport { name: "x".repeat(TEXT_BYTES_MAX), ..GpuReport::default() },
+            sessions: vec![session; TENANT_SESSIONS_MAX as usize],
+        };
+        assert!(codec::encode(&report).is_ok());
     }
 }

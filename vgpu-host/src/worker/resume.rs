@@ -81,7 +81,7 @@ mod tests {
                 variable("PATH", &home),
                 variable("PATH", "elsewhere"),
                 variable("CUDA_LAUNCH_BLOCKING", "1"),
-                variable("CUDA_FORCE_PTX_JIT", "1"),
+                variable("CUDA_DISABLE_PTX_JIT", "1"),
             ],
             process: GuestProcess::default(),
         };

@@ -45,7 +45,7 @@ fn kernels_are_found_by_name(make: &Make) {
     let module = rig.load(CONST_GLOBAL).module;
     let names = rig.context.module_functions(module).expect("it is there");
     assert!(names.iter().any(|name| name == "global_variables"), "{names:?}");
-    let found = |name: &str| rig.context.module_function(module, name);
+    let found = |name: &str| rig.context.module_function(module, name, &());
     for name in &names {
         let (key, description) = found(name).expect("it is listed");
         assert_eq!(&description.name, name);
@@ -105,7 +105,7 @@ fn a_text_links_into_an_image(make: &Make) {
     let option = JitOption { kind: JitKind::OptimizationLevel, value: 4 };
     let linked = rig.context.module_link(&[input(TINY.as_bytes())], &[option]).expect("it links");
     let module = rig.context.module_load(&linked.image, &[]).expect("what was linked loads").module;
-    let (increment, _) = rig.context.module_function(module, "increment").expect("a kernel");
+    let (increment, _) = rig.context.module_function(module, "increment", &()).expect("a kernel");
     let word = rig.alloc(4);
     rig.upload_words(word, &[41]);
     rig.submit(rig.stream(), launch(increment, 1, 1, &[Param::Address(word)]));

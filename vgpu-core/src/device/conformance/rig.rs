@@ -231,7 +231,7 @@ impl Rig {
         let names = self.context.module_functions(loaded.module).expect("it is there");
         assert_eq!(names.len(), loaded.functions as usize);
         let describe =
-            |name: &String| self.context.module_function(loaded.module, name).expect("it is there");
+            |name: &String| self.context.module_function(loaded.module, name, &()).expect("it is there");
         let functions = names.iter().map(describe).collect();
         Described { module: loaded.module, functions, memory_bytes: loaded.memory_bytes }
     }

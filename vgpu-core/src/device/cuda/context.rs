@@ -25,14 +25,13 @@ use super::order::Kind;
 use super::placement::Placement;
 use super::printing::Printing;
 use super::queue::Queue;
-use super::space::Owner;
 use super::stack::Stack;
 use super::streams::Streams;
 use super::wait;
 use super::watch::{self, Watch};
 use crate::device::{
     Context, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphPlan, LinkedImage,
-    LoadedModule, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
+    LoadedModule, ModuleKey, Occupancy, Payer, StreamKey, TENSOR_MAP_BYTES, TensorMap, Work,
 };
 
 /// See [`super::CudaDevice`].
@@ -302,6 +301,8 @@ impl Context for CudaContext {
             return self.shared.mark(stream, mark, value);
         }
         self.shared.fault.check()?;
+        // What is found in the session's memory is there until the driver has the work.
+        let _held = self.shared.card.space().hold();
         let work = self.shared.check_work(work)?;
         self.shared.submit(stream, &work)
     }
@@ -383,10 +384,11 @@ impl Context for CudaContext {
         &self,
         module: ModuleKey,
         name: &str,
+        payer: &dyn Payer,
     ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
         let shared = &self.shared;
         shared.fault.check()?;
-        shared.judge(shared.modules.function(module, name, &shared.stack))
+        shared.judge(shared.modules.function(module, name, &shared.local_memory(payer)))
     }
 
     fn module_link(
@@ -413,7 +415,7 @@ impl Context for CudaContext {
         let shared = &self.shared;
         let (address, bytes, is_new) = shared.judge(shared.modules.global(module, name))?;
         if is_new {
-            shared.card.space().add(address, bytes, Owner::Context(shared.number));
+            shared.add_variable(address, bytes)?;
         }
         Ok((address, bytes))
     }

@@ -19,6 +19,9 @@ use super::stack::Stack;
 use super::virtual_memory::Pieces;
 use crate::device::{Context, Device, DeviceError, DeviceEvents, EventKey};
 
+/// What a context takes of the card without its call stacks, in bytes (measured on an H200 with driver 580: 264 MiB).
+const CONTEXT_BYTES: u64 = 264 << 20;
+
 /// One GPU of the machine, for one session.
 ///
 /// Streams of the driver share its hardware queues, 8 by default: a stream that waits can hold up another one. A worker
@@ -143,6 +146,14 @@ impl Room {
 }
 
 impl Device for CudaDevice {
+    fn further_context_bytes(&self) -> u64 {
+        CONTEXT_BYTES
+    }
+
+    fn fault_ends_process(&self) -> bool {
+        true
+    }
+
     fn description(&self) -> &DeviceDescription {
         &self.card.description
     }

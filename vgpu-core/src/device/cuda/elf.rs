@@ -1,6 +1,8 @@
 //! Checks of cubins against their own headers, and what their code needs. The driver gets no length: it reads as far as
 //! the headers say.
 
+use vgpu_proto::limits::NAME_BYTES_MAX;
+
 use super::bounds::{Broken, CUT, check_range, field, u16_at, u32_at, u64_at};
 use super::printing::Printers;
 
@@ -22,6 +24,14 @@ const SYMBOL_IS_ENTRY: u8 = 0x10;
 /// How functions of the compiler itself are called, behind the last `$`: for divisions, roots, trigonometry. They do not
 /// recurse, and no pointer leads to them, so the driver knows what they take of the stack.
 const OWN_FUNCTIONS: [&[u8]; 2] = [b"__cuda_sm", b"__internal_"];
+
+/// Symbol tables of a cubin, at most: what compilers make has one.
+const SYMBOL_TABLES_MAX: usize = 16;
+/// Bytes that the sections of a file have together, at most, by the bytes of the file. Honest ones share none; this bounds
+/// what looking through all of them costs.
+const SECTIONS_OVERLAP_MAX: u64 = 16;
+/// A longer name is not looked at to its end, since names may share their bytes too. No guest can ask for one so long.
+pub(super) const LOOKED_BYTES_MAX: usize = NAME_BYTES_MAX as usize;
 
 /// What machine code needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,13 +108,18 @@ impl<'a> Elf<'a> {
         check_range(image, table, count.checked_mul(SECTION_BYTES).ok_or(CUT)?)?;
         check_range(image, programs, program_count * PROGRAM_BYTES)?;
         let mut sections = Vec::new();
+        let mut left = SECTIONS_OVERLAP_MAX * image.len() as u64;
         for index in 0..count {
             let section = Section::read(image, table + index * SECTION_BYTES)?;
             // The first one describes the table, not a part of the file.
             if index != 0 && section.kind != SECTION_NO_BITS {
                 check_range(image, section.offset, section.bytes)?;
+                left = left.checked_sub(section.bytes).ok_or("its sections share their bytes")?;
             }
             sections.push(section);
+        }
+        if sections.iter().filter(|section| section.kind == SECTION_SYMBOLS).count() > SYMBOL_TABLES_MAX {
+            return Err("it has more symbol tables than any compiler makes");
         }
         for index in 0..program_count {
             let header = programs + index * PROGRAM_BYTES;
@@ -112,6 +127,11 @@ impl<'a> Elf<'a> {
         }
         let names = usize::try_from(names).ok().and_then(|names| sections.get(names)).copied();
         Ok(Self { image, sections, names })
+    }
+
+    /// Bytes of the file.
+    pub(super) const fn len(&self) -> usize {
+        self.image.len()
     }
 
     pub(super) fn contents(&self, section: &Section) -> &'a [u8] {
@@ -144,8 +164,9 @@ impl<'a> Elf<'a> {
                 let [kind, flags] = field(self.image, symbol + 4)?;
                 if kind & 0xf == SYMBOL_FUNCTION && flags & SYMBOL_IS_ENTRY == 0 {
                     let name = text_at(names.unwrap_or_default(), u32_at(self.image, symbol)?);
+                    let is_long = name.len() >= LOOKED_BYTES_MAX;
                     let name = name.rsplit(|byte| *byte == b'$').next().unwrap_or_default();
-                    if !OWN_FUNCTIONS.iter().any(|own| name.starts_with(own)) {
+                    if is_long || !OWN_FUNCTIONS.iter().any(|own| name.starts_with(own)) {
                         return Ok(true);
                     }
                 }
@@ -155,8 +176,9 @@ impl<'a> Elf<'a> {
     }
 }
 
-/// The text at an offset of a table of texts, without its zero.
+/// The text at an offset of a table of texts, without its zero; of a long one the first [`LOOKED_BYTES_MAX`].
 pub(super) fn text_at(texts: &[u8], offset: u32) -> &[u8] {
     let rest = texts.get(offset as usize..).unwrap_or_default();
+    let rest = &rest[..rest.len().min(LOOKED_BYTES_MAX)];
     rest.split(|byte| *byte == 0).next().unwrap_or_default()
 }

@@ -2,8 +2,9 @@
 //!
 //! The driver gets a graph once, when it is instantiated, and is told at each launch only which events its event nodes
 //! concern, where those changed. It uploads at the instantiation, so that no launch waits for that; after an update the next
-//! launch does, because an upload waits for the launches before it, and nothing here may wait for those. The local memory
-//! that a kernel needs was set aside when it was found by its name (`stack`), so a graph needs none of its own.
+//! launch does, because an upload waits for the launches before it, and nothing here may wait for those. So a guest that asks
+//! for an upload finds it done, or has it done by its next launch. The local memory that a kernel needs was set aside when it
+//! was found by its name (`stack`), so a graph needs none of its own.
 //!
 //! A launch names no addresses, so it could reach memory that was freed since the graph was made. [`Ranges`] looks for all
 //! of them again at the first launch after something was freed. That look, the launch, and the count that a free waits for
@@ -43,7 +44,7 @@ struct State {
     template: Option<Template>,
     slots: Vec<Slot>,
     /// What event nodes hold before a launch names an event: never recorded, so a wait passes.
-    placeholder: Option<Event>,
+    placeholder: Option<Arc<Event>>,
     parts: Parts,
 }
 
@@ -75,10 +76,6 @@ pub(super) struct CheckedGraph {
 impl Graph {
     pub(super) fn name(&self) -> Arc<str> {
         Arc::clone(&self.name)
-    }
-
-    pub(super) fn upload(&self, stream: &Stream) -> Result<(), DeviceError> {
-        self.state.lock().exec.upload(stream)
     }
 }
 
@@ -124,7 +121,7 @@ impl State {
             if key(&slot.bound) == key(event) {
                 continue;
             }
-            let raw = event.as_ref().map_or(&*placeholder, |(_, event)| event.event());
+            let raw = event.as_ref().map_or(&**placeholder, |(_, event)| event.event());
             if slot.records {
                 exec.set_record(template, slot.node, raw)?;
             } else {
@@ -156,8 +153,9 @@ impl Shared {
         let slots: Vec<Slot> = nodes
             .map(|(node, work)| Slot { node, records: matches!(work, NodeWork::Record), bound: None })
             .collect();
-        let placeholder = if slots.is_empty() { None } else { Some(Event::new(self.handle(), false)?) };
-        let template = self.template(plan, &parts.kernels, placeholder.as_ref())?;
+        let placeholder =
+            if slots.is_empty() { None } else { Some(Arc::new(Event::new(self.handle(), false)?)) };
+        let template = self.template(plan, &parts.kernels, placeholder.as_deref())?;
         let mut exec = template.instantiate(priorities)?;
         exec.upload(self.own_stream())?;
         let first = parts.kernels.first().map(|kernel| format!("graph with {}", kernel.name));
@@ -216,8 +214,10 @@ impl Shared {
         plan: &GraphPlan,
         parts: Parts,
     ) -> Result<UpdateResult, DeviceError> {
+        // Made without the lock, which a launch waits for. The session makes one update at a time.
+        let placeholder = graph.state.lock().placeholder.clone();
+        let template = self.template(plan, &parts.kernels, placeholder.as_deref())?;
         let mut state = graph.state.lock();
-        let template = self.template(plan, &parts.kernels, state.placeholder.as_ref())?;
         let result = state.exec.update(&template)?;
         if result == UpdateResult::SUCCESS {
             state.parts = parts;

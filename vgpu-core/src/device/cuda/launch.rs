@@ -35,7 +35,6 @@ impl Checked {
                 unsafe { stream.wait_32(*address, *value, *condition) }
             }
             Self::Graph(launch) => launch.submit(stream),
-            Self::GraphUpload(graph) => graph.upload(stream),
             Self::WaitValue64 { address, value, condition } => {
                 // SAFETY: as for copies; the address was checked to be aligned.
                 unsafe { stream.wait_64(*address, *value, *condition) }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use vgpu_proto::Status;
 
 use super::context::Shared;
+use super::driver::is_device_memory;
 use super::space::Owner;
-use crate::device::DeviceError;
+use super::stack::LocalMemory;
+use crate::device::{DeviceError, Payer};
 
 impl Shared {
     /// Allocates. Memory that comes from the driver was cleared by it, and memory that is used again was this session's,
@@ -28,6 +30,31 @@ impl Shared {
             return Err(DeviceError::new(Status::ERROR_UNKNOWN, text));
         }
         Ok(address)
+    }
+
+    /// Lets the session name a module's variable. Its place and size are the image's word, which a guest writes: what it
+    /// says may reach beyond the module, into this process.
+    ///
+    /// # Errors
+    /// `INVALID_IMAGE` where not all of it is memory of the GPU.
+    pub(super) fn add_variable(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        let most = self.card().description().memory_bytes;
+        if bytes > 0 && !is_device_memory(self.handle(), address, bytes, most)? {
+            let text =
+                format!("a variable of {bytes} bytes at {address:#x} does not lie in the GPU's memory");
+            return Err(DeviceError::new(Status::ERROR_INVALID_IMAGE, text));
+        }
+        // Where another range lies there is nothing to add.
+        self.card().space().add(address, bytes, Owner::Context(self.number()));
+        Ok(())
+    }
+
+    /// The local memory of the context's threads, for which `payer` pays.
+    pub(super) fn local_memory<'a>(&'a self, payer: &'a dyn Payer) -> LocalMemory<'a> {
+        let description = self.card().description();
+        let threads = u64::from(description.multiprocessor_count)
+            .saturating_mul(description.threads_per_multiprocessor_max.into());
+        LocalMemory { stack: self.stack(), payer, threads }
     }
 
     /// Frees after all work submitted so far. After a fault the driver frees nothing, but the process ends soon and the

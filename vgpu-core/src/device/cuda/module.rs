@@ -9,12 +9,17 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
+use vgpu_proto::limits::IMAGE_BYTES_MAX;
 
 use super::driver::{Function, Handle, Module};
 use super::function::Kernel;
 use super::image::Code;
-use super::stack::Stack;
+use super::stack::LocalMemory;
 use crate::device::{DeviceError, FunctionKey, ModuleKey};
+
+/// Bytes of the names of a module's kernels, at most: an image's, with its longest code. In an odd image many long names
+/// share their bytes, and would be far more than it.
+const NAMES_BYTES_MAX: usize = IMAGE_BYTES_MAX as usize;
 
 /// Modules and kernels by their keys.
 #[derive(Debug, Default)]
@@ -73,7 +78,15 @@ impl Modules {
 
     /// Names of a module's kernels. May block.
     pub(super) fn functions(&self, key: ModuleKey) -> Result<Vec<String>, DeviceError> {
-        self.module(key)?.0.functions()?.iter().map(Function::name).collect()
+        let mut left = NAMES_BYTES_MAX;
+        let name = |function: &Function| {
+            let name = function.name()?;
+            let too_long =
+                || DeviceError::new(Status::ERROR_NOT_SUPPORTED, "the kernels have too long names");
+            left = left.checked_sub(name.len()).ok_or_else(too_long)?;
+            Ok(name)
+        };
+        self.module(key)?.0.functions()?.iter().map(name).collect()
     }
 
     /// Finds and describes a kernel, and puts its code and the local memory that it needs on the GPU. May block.
@@ -81,7 +94,7 @@ impl Modules {
         &self,
         key: ModuleKey,
         name: &str,
-        stack: &Stack,
+        local: &LocalMemory<'_>,
     ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
         if let Some(found) = self.tables.lock().modules.get(&key).and_then(|loaded| loaded.kernels.get(name))
         {
@@ -91,7 +104,7 @@ impl Modules {
         let text = CString::new(name).ok().filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| not_found("kernel", name))?;
         let (kernel, description) = Kernel::describe(module.function(&text)?)?;
-        stack.reserve(description.local_bytes, calls)?;
+        local.reserve(description.local_bytes, calls)?;
         let mut tables = self.tables.lock();
         let Tables { modules, kernels } = &mut *tables;
         let loaded = modules.get_mut(&key).ok_or_else(unknown)?;

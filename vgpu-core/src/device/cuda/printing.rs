@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use super::bounds::{Broken, field, u16_at, u32_at};
-use super::elf::{Elf, SECTION_SYMBOLS, SYMBOL_BYTES, Section, text_at};
+use super::elf::{Elf, LOOKED_BYTES_MAX, SECTION_SYMBOLS, SYMBOL_BYTES, Section, text_at};
 
 /// The section with the notes of a kernel is called this and the kernel's name. As seen in what ptxas 13.0 makes for 7.5 to
 /// 10.0, with and without separate compilation.
@@ -22,6 +22,9 @@ const NOTE_BYTES: u64 = 4;
 const NOTE_HAS_DATA: u8 = 4;
 /// Tells the symbols that the kernel needs from outside, by their numbers of 32 bits.
 const NOTE_EXTERNS: u8 = 0x0f;
+
+/// Why names are not kept.
+const ODD: Broken = "its kernels have names as no compiler makes";
 
 /// What `printf` in a kernel calls (CUDA C++ Programming Guide, "Formatted Output").
 const PRINT: &[u8] = b"vprintf";
@@ -84,6 +87,8 @@ impl Printers {
 
     fn read(cubin: &Elf<'_>) -> Result<Self, Broken> {
         let mut found = HashSet::new();
+        // Names that share their bytes could be more than the image.
+        let mut left = cubin.len();
         for (index, symbols) in cubin.sections.iter().enumerate() {
             if symbols.kind != SECTION_SYMBOLS {
                 continue;
@@ -94,6 +99,8 @@ impl Printers {
                 if let Some(kernel) = cubin.name(notes).strip_prefix(NOTES)
                     && needs(cubin.contents(notes), print)?
                 {
+                    let rest = left.checked_sub(kernel.len());
+                    left = rest.filter(|_| kernel.len() < LOOKED_BYTES_MAX - NOTES.len()).ok_or(ODD)?;
                     found.insert(String::from_utf8_lossy(kernel).into_owned());
                 }
             }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use vgpu_proto::Status;
 
 use crate::device::DeviceError;
@@ -36,9 +36,23 @@ pub(super) struct Space {
     ranges: RwLock<BTreeMap<u64, Range>>,
     /// Counts removals and changes of access, so that who found a range knows when to look again.
     generation: AtomicU64,
+    /// Shared while work goes from its check to the driver.
+    submitting: RwLock<()>,
 }
 
 impl Space {
+    /// Keeps what is found from now on where it is, for as long as the guard is held: a removal waits for it. Held while
+    /// work is checked and submitted, which never blocks; whoever holds it removes nothing.
+    pub(super) fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.submitting.read()
+    }
+
+    /// Notes that ranges went or changed, and waits for the work that may have found them before.
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        drop(self.submitting.write());
+    }
+
     /// Adds a range; `false` if it overlaps another.
     pub(super) fn add(&self, address: u64, bytes: u64, owner: Owner) -> bool {
         self.insert(address, Range { bytes, owner, open: true })
@@ -57,7 +71,7 @@ impl Space {
                 range.open = open;
             }
         }
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed();
     }
 
     /// Removes the guest's mappings that begin in a range.
@@ -65,11 +79,15 @@ impl Space {
         let guests = |_: &u64, range: &mut Range| range.owner == Owner::Guest;
         let range = address..address.saturating_add(bytes);
         self.ranges.write().extract_if(range, guests).for_each(drop);
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed();
     }
 
     fn insert(&self, address: u64, new: Range) -> bool {
         let bytes = new.bytes;
+        // One without a byte would be in nobody's way, and take the place of one that begins there.
+        if bytes == 0 {
+            return false;
+        }
         let Some(end) = address.checked_add(bytes) else { return false };
         let mut ranges = self.ranges.write();
         let free =
@@ -82,7 +100,7 @@ impl Space {
 
     pub(super) fn remove(&self, address: u64) {
         self.ranges.write().remove(&address);
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed();
     }
 
     /// Removals and changes of access so far.
@@ -98,7 +116,7 @@ impl Space {
     /// Removes what a context owns.
     pub(super) fn remove_all(&self, context: u64) {
         self.ranges.write().retain(|_, range| range.owner != Owner::Context(context));
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed();
     }
 
     /// Checks that one range holds all of `bytes` at `address`, or mappings of the guest that follow one another closely.

@@ -17,7 +17,7 @@ use vgpu_proto::Status;
 use super::driver::{Dimensions, Handle, LIMIT_STACK, Module, Stream, link_ptx};
 use super::elf::check_elf;
 use super::wait;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, Payer};
 
 /// Local memory of a thread, at most, in bytes (CUDA C++ Programming Guide, "Technical Specifications per Compute
 /// Capability").
@@ -28,6 +28,32 @@ pub(super) struct Stack {
     default_bytes: u64,
     stream: Stream,
     reserved: Mutex<Reserved>,
+}
+
+/// Local memory of all threads that the GPU holds at once, and who pays for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalMemory<'a> {
+    pub(super) stack: &'a Stack,
+    pub(super) payer: &'a dyn Payer,
+    /// Threads that the GPU holds at once.
+    pub(super) threads: u64,
+}
+
+impl LocalMemory<'_> {
+    /// Sets aside what kernels with so much local memory need, beyond what was set aside before. Kernels that call
+    /// functions through pointers or recurse rely on the stack that the guest counts on; `calls` gives it back. May block.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` where the payer does not pay, or what the driver answers.
+    pub(super) fn reserve(&self, local_bytes: u32, calls: bool) -> Result<(), DeviceError> {
+        let mut reserved = self.stack.reserved.lock();
+        let more = u64::from(local_bytes.saturating_sub(reserved.local_bytes)).saturating_mul(self.threads);
+        self.payer.take(more).map_err(|status| {
+            let text = format!("{local_bytes} bytes of local memory for each of {} threads", self.threads);
+            DeviceError::new(status, format!("{text} do not fit into the tenant's memory quota"))
+        })?;
+        self.stack.grow(&mut reserved, local_bytes, calls).inspect_err(|_| self.payer.give(more))
+    }
 }
 
 #[derive(Debug)]
@@ -53,10 +79,8 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Sets aside what kernels with so much local memory need. Kernels that call functions through pointers or recurse
-    /// rely on the stack that the guest counts on; `calls` gives it back. May block.
-    pub(super) fn reserve(&self, local_bytes: u32, calls: bool) -> Result<(), DeviceError> {
-        let mut reserved = self.reserved.lock();
+    /// Sets aside what is not there yet. May block.
+    fn grow(&self, reserved: &mut Reserved, local_bytes: u32, calls: bool) -> Result<(), DeviceError> {
         let grows = local_bytes > reserved.local_bytes;
         let stacks = calls && !reserved.has_stack;
         if stacks {

@@ -127,6 +127,28 @@ fn mappings_of_the_guest_are_one_array_where_they_are_open() {
     assert!(space.map(0x1000, 0x2000));
 }
 
+/// Memory that was found goes only once the work that was to use it is with the driver.
+#[test]
+fn what_is_taken_away_waits_for_work_that_is_being_submitted() {
+    let space = Space::default();
+    assert!(space.add(0x1000, 0x1000, Owner::Host));
+    assert!(!space.add(0x1000, 0, Owner::Host) && space.check(0x1000, 1).is_ok(), "nothing takes no place");
+    let (sender, removed) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let held = space.hold();
+        assert!(space.check(0x1000, 1).is_ok());
+        let space = &space;
+        scope.spawn(move || {
+            space.remove(0x1000);
+            sender.send(()).expect("somebody hears");
+        });
+        assert!(removed.recv_timeout(std::time::Duration::from_millis(20)).is_err());
+        drop(held);
+        removed.recv_timeout(std::time::Duration::from_secs(20)).expect("nothing holds it any more");
+    });
+    assert!(space.check(0x1000, 1).is_err());
+}
+
 /// A cubin with code, shared memory, and one symbol.
 fn elf(symbol_kind: u8, symbol_flags: u8, name: &str) -> Vec<u8> {
     let texts = format!("\0.nv.shared.kernel\0{name}\0");
@@ -209,6 +231,33 @@ fn sections_beyond_the_headers_count_are_counted_in_the_first() {
     assert_eq!(check_elf(&image), Ok(Needs { memory_bytes: 64, calls: false, printers: Printers::none() }));
     image[first + 32..first + 40].fill(0xff);
     assert!(check_elf(&image).is_err(), "more sections than bytes");
+}
+
+/// Sections of a hostile image may share their bytes, so that looking through all of them would take a square of its size.
+#[test]
+fn what_is_looked_through_is_bounded_by_the_image() {
+    let whole = elf(2, 0x10, "k");
+    let table = usize::from(whole[40]) | usize::from(whole[41]) << 8;
+    let repeated = |section: usize, kind: u8, bytes: u64, count: u16| {
+        let mut image = whole.clone();
+        let mut header = image[table + section * 64..][..64].to_vec();
+        header[4] = kind;
+        header[32..40].copy_from_slice(&bytes.to_le_bytes());
+        (0..count).for_each(|_| image.extend(&header));
+        image[60..62].copy_from_slice(&(5 + count).to_le_bytes());
+        image
+    };
+    assert!(check_elf(&repeated(2, 2, 48, 14)).is_ok());
+    assert!(check_elf(&repeated(2, 2, 48, 16)).is_err(), "symbol tables");
+    let bytes = whole.len() as u64 - 64;
+    assert!(check_elf(&repeated(1, 1, bytes, 4)).is_ok());
+    assert!(check_elf(&repeated(1, 1, bytes, 400)).is_ok(), "headers make the file longer too");
+    let mut long = repeated(1, 1, bytes, 400);
+    let end = long.len() as u64 - 64;
+    for index in 5..405 {
+        long[table + index * 64 + 32..][..8].copy_from_slice(&end.to_le_bytes());
+    }
+    assert!(check_elf(&long).is_err(), "the file many times over");
 }
 
 #[test]

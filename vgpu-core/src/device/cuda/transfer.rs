@@ -7,7 +7,7 @@ use vgpu_proto::{LaunchAttribute, Status};
 use super::context::Shared;
 use super::device::Recorded;
 use super::function::Kernel;
-use super::graph::{CheckedGraph, Graph};
+use super::graph::CheckedGraph;
 use crate::device::{DeviceError, LaunchConfig, Place, WaitCondition, Work};
 
 /// Checked work. Every address lies in memory of the session.
@@ -22,7 +22,6 @@ pub(super) enum Checked {
     WaitValue { address: u64, value: u32, condition: WaitCondition },
     WriteValue { address: u64, value: u32 },
     Graph(CheckedGraph),
-    GraphUpload(Arc<Graph>),
     WaitValue64 { address: u64, value: u64, condition: WaitCondition },
     WriteValue64 { address: u64, value: u64 },
 }
@@ -74,7 +73,8 @@ impl Shared {
                 Ok(Checked::WriteValue { address, value })
             }
             Work::Graph(launch) => Ok(Checked::Graph(self.check_graph(&launch)?)),
-            Work::GraphUpload(graph) => Ok(Checked::GraphUpload(self.graph(graph)?)),
+            // There is nothing left to do that would not wait for earlier launches (`graph`).
+            Work::GraphUpload(graph) => self.graph(graph).map(|_| Checked::Nothing),
             Work::WaitValue64 { address, value, condition } => {
                 self.check_word(address, 8)?;
                 Ok(Checked::WaitValue64 { address, value, condition })

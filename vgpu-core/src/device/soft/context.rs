@@ -26,8 +26,8 @@ use super::stream::{Command, StreamKind};
 use super::transfer::{Transfer, Word};
 use crate::device::{
     Context, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphLaunch, GraphPlan,
-    LaunchConfig, LinkedImage, LoadedModule, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES, TensorMap,
-    Work,
+    LaunchConfig, LinkedImage, LoadedModule, ModuleKey, Occupancy, Payer, StreamKey, TENSOR_MAP_BYTES,
+    TensorMap, Work,
 };
 
 /// Priorities of streams, most urgent first, as an A100 has them (`cuCtxGetStreamPriorityRange`).
@@ -385,6 +385,7 @@ impl Context for SoftContext {
         &self,
         module: ModuleKey,
         name: &str,
+        _payer: &dyn Payer,
     ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
         let modules = self.modules.lock();
         let found = modules.functions(module)?.find(|(_, function)| function.name() == name);

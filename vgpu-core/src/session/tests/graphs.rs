@@ -351,6 +351,40 @@ fn updates_keep_the_shape() {
     assert_eq!(device.graphs(), [2]);
 }
 
+/// The guest destroys a graph while it is updated, and makes another one of the same name, which it updates as well.
+#[test]
+fn an_update_is_of_the_graph_that_had_the_name_then() {
+    let (_, mut guest) = guest();
+    let word = |value| vec![GraphWork::WriteValue32 { address: 4, value }];
+    assert_eq!(instantiate(&mut guest, word(1)), Status::SUCCESS);
+    let ask = |guest: &mut Guest, slot| {
+        let reply = guest.reply(slot);
+        let body = body::GraphUpdate {
+            graph: GRAPH.raw().into(),
+            bytes: place(guest, &graph(word(2))).into(),
+            region: RegionId::STAGING.0.into(),
+            ..Default::default()
+        };
+        guest.send(0, Some(reply), &body, &[]);
+        assert_eq!(guest.turns(), None);
+        (reply, std::mem::take(&mut guest.jobs))
+    };
+    let (first, first_jobs) = ask(&mut guest, 1);
+    let destroy = body::GraphDestroy { graph: GRAPH.raw().into() };
+    assert_eq!(guest.call(0, &destroy, &[]).0, Status::SUCCESS);
+    assert_eq!(instantiate(&mut guest, word(1)), Status::SUCCESS);
+    let (second, second_jobs) = ask(&mut guest, 2);
+    first_jobs.into_iter().for_each(crate::session::Job::run);
+    assert_eq!(guest.run(), None);
+    assert_eq!(guest.answer(first).map(|(status, _)| status), Some(Status::ERROR_INVALID_HANDLE));
+    let (third, _) = ask(&mut guest, 3);
+    let refused = guest.answer(third).map(|(status, _)| status);
+    assert_eq!(refused, Some(Status::ERROR_ILLEGAL_STATE), "the second update is under way still");
+    second_jobs.into_iter().for_each(crate::session::Job::run);
+    assert_eq!(guest.run(), None);
+    assert_eq!(guest.answer(second).map(|(status, _)| status), Some(Status::SUCCESS));
+}
+
 #[test]
 fn nodes_of_a_session_are_bounded_and_come_back() {
     let (device, mut guest) = guest();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_proto::Status;
@@ -14,7 +14,7 @@ use vgpu_window::{Region, Reservation};
 
 use crate::device::{
     Context, Device, DeviceError, DeviceEvents, EventKey, FunctionKey, GraphKey, GraphPlan, LinkedImage,
-    LoadedModule, Mark, MemoryAccess, MemoryKey, ModuleKey, Occupancy, StreamKey, TENSOR_MAP_BYTES,
+    LoadedModule, Mark, MemoryAccess, MemoryKey, ModuleKey, Occupancy, Payer, StreamKey, TENSOR_MAP_BYTES,
     TensorMap, VirtualMemory, Work,
 };
 use crate::session::{CreditKind, CreditSource, SessionSink};
@@ -68,6 +68,12 @@ struct Log {
     pending: AtomicU32,
     next: AtomicU64,
     refuse: Mutex<Option<Status>>,
+    /// What each kernel that is found takes beside its code.
+    local_bytes: AtomicU64,
+    /// What each context but the first takes by itself.
+    context_bytes: AtomicU64,
+    /// Whether a fault is the end of all contexts.
+    brittle: AtomicBool,
     /// Instantiated graphs, and the nodes of each.
     graphs: Mutex<Vec<(GraphKey, usize)>>,
     /// Bytes of each allocation, by address.
@@ -103,6 +109,19 @@ impl MockDevice {
         *self.log.refuse.lock() = status;
     }
 
+    pub(super) fn set_local(&self, bytes: u64) {
+        self.log.local_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_context_bytes(&self, bytes: u64) {
+        self.log.context_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes a fault the end of all contexts, as on a card.
+    pub(super) fn set_brittle(&self) {
+        self.log.brittle.store(true, Ordering::Relaxed);
+    }
+
     /// Most module loads that were under way at once.
     pub(super) fn loads_most(&self) -> u32 {
         self.log.loads_most.load(Ordering::Relaxed)
@@ -119,6 +138,14 @@ impl MockDevice {
 }
 
 impl Device for MockDevice {
+    fn further_context_bytes(&self) -> u64 {
+        self.log.context_bytes.load(Ordering::Relaxed)
+    }
+
+    fn fault_ends_process(&self) -> bool {
+        self.log.brittle.load(Ordering::Relaxed)
+    }
+
     fn description(&self) -> &DeviceDescription {
         &self.description
     }
@@ -303,10 +330,13 @@ impl Context for MockContext {
         &self,
         module: ModuleKey,
         name: &str,
+        payer: &dyn Payer,
     ) -> Result<(FunctionKey, FunctionDescription), DeviceError> {
         if name != "kernel" {
             return Err(DeviceError::new(Status::ERROR_NOT_FOUND, "no such kernel"));
         }
+        let local = self.0.local_bytes.load(Ordering::Relaxed);
+        payer.take(local).map_err(|status| DeviceError::new(status, "too much local memory"))?;
         let size_bytes = if module.0 & 1 != 0 { 32_000 } else { 8 };
         let params = vec![ParamDescription { offset_bytes: 0, size_bytes }];
         let function = FunctionDescription { name: "kernel".into(), params, ..Default::default() };

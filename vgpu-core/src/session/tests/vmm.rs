@@ -192,10 +192,12 @@ fn what_the_device_refuses_did_not_happen() {
     assert_eq!(mapper.map(base, UNIT, memory), Status::ERROR_OUT_OF_MEMORY);
     mapper.device.refuse(None);
     assert_eq!(mapper.map(base, UNIT, memory), Status::SUCCESS);
-    // After a fault a driver unmaps nothing; the guest is rid of the mapping all the same.
+    // After a fault a driver unmaps nothing: the memory is there, and paid for.
     mapper.device.refuse(Some(Status::ERROR_ILLEGAL_ADDRESS));
     assert_eq!(mapper.unmap(base, UNIT), Status::ERROR_ILLEGAL_ADDRESS);
-    assert_eq!((mapper.release(memory), mapper.used()), (Status::SUCCESS, 0));
+    assert_eq!((mapper.release(memory), mapper.used()), (Status::SUCCESS, UNIT));
+    mapper.device.refuse(None);
+    assert_eq!((mapper.unmap(base, UNIT), mapper.used()), (Status::SUCCESS, 0));
 }
 
 #[test]

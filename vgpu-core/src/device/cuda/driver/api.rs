@@ -77,6 +77,7 @@ pub const FUNCTIONS: &[&str] = &[
     "cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags",
     "cuOccupancyMaxActiveClusters",
     "cuOccupancyMaxPotentialClusterSize",
+    "cuPointerGetAttribute",
     "cuStreamBatchMemOp_v2",
     "cuStreamCreateWithPriority",
     "cuStreamDestroy_v2",

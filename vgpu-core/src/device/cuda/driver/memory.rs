@@ -63,6 +63,41 @@ impl Drop for Registration {
     }
 }
 
+/// Distance at which [`is_device_memory`] looks, in bytes: the smallest page that the driver maps large things with.
+const LOOK_EVERY_BYTES: u64 = 64 << 10;
+
+/// Whether a range is memory of the GPU from end to end, as the driver knows it. One that is longer than `most` is not.
+pub(in crate::device::cuda) fn is_device_memory(
+    handle: &Handle,
+    address: u64,
+    bytes: u64,
+    most: u64,
+) -> Result<bool, DeviceError> {
+    let Some(last) = bytes.checked_sub(1).and_then(|rest| address.checked_add(rest)) else {
+        return Ok(false);
+    };
+    if bytes > most {
+        return Ok(false);
+    }
+    handle.bind()?;
+    let every = usize::try_from(LOOK_EVERY_BYTES).unwrap_or(usize::MAX);
+    Ok((address..last).step_by(every).chain([last]).all(lies_on_device))
+}
+
+/// What the driver answers for an address that it does not know is that it is none of the device's.
+fn lies_on_device(address: u64) -> bool {
+    use sys::CUpointer_attribute_enum as A;
+    let ask = |attribute| {
+        let mut answer = 0_u32;
+        // SAFETY: `answer` is a place for what both attributes answer, at most four bytes; the address is only looked up.
+        let result =
+            unsafe { sys::cuPointerGetAttribute((&raw mut answer).cast::<c_void>(), attribute, address) };
+        (result == sys::CUresult::CUDA_SUCCESS).then_some(answer)
+    };
+    ask(A::CU_POINTER_ATTRIBUTE_MEMORY_TYPE) == Some(sys::CUmemorytype::CU_MEMORYTYPE_DEVICE as u32)
+        || ask(A::CU_POINTER_ATTRIBUTE_IS_MANAGED).is_some_and(|managed| managed != 0)
+}
+
 /// Copies in stream order.
 ///
 /// # Safety

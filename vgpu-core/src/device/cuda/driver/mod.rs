@@ -37,7 +37,7 @@ pub(super) use self::limit::LIMIT_STACK;
 pub(super) use self::link::{Input, link, link_ptx};
 pub use self::load::Driver;
 pub(super) use self::mapping::{AddressRange, Physical, set_access, unmap};
-pub(super) use self::memory::{Registration, copy, fill};
+pub(super) use self::memory::{Registration, copy, fill, is_device_memory};
 pub(super) use self::module::Module;
 pub(super) use self::query::{Property, describe};
 pub(super) use self::stream::Stream;

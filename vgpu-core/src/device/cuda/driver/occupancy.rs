@@ -11,10 +11,11 @@ use super::launch::Dimensions;
 use super::launch_attribute::DriverAttribute;
 use crate::device::DeviceError;
 
-/// A number as the driver takes it.
+/// A number as the driver takes it, which divides by it.
 fn int(value: u32, what: &str) -> Result<i32, DeviceError> {
-    i32::try_from(value)
-        .map_err(|_| DeviceError::new(Status::ERROR_INVALID_VALUE, format!("{value} {what} are no launch")))
+    let number = i32::try_from(value).ok().filter(|number| *number > 0);
+    number
+        .ok_or_else(|| DeviceError::new(Status::ERROR_INVALID_VALUE, format!("{value} {what} are no launch")))
 }
 
 /// A figure as the driver tells it.

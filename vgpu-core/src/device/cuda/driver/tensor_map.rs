@@ -14,8 +14,8 @@ use super::load::symbol;
 use crate::device::tensor_map::RANK_MAX;
 use crate::device::{DeviceError, TENSOR_MAP_BYTES, TensorMap, TensorMapKind};
 
-/// A map, aligned as the driver asks (`CUtensorMap`).
-#[repr(C, align(64))]
+/// A map, aligned as drivers ask (`CUtensorMap`: 64 bytes, 128 in newer headers).
+#[repr(C, align(128))]
 struct Map([u8; TENSOR_MAP_BYTES]);
 
 type Tiled = unsafe extern "C" fn(
