@@ -169,7 +169,7 @@ mod tests {
             "VGPU_SYNC" => Some("1".into()),
             _ => None,
         });
-        assert_eq!((set.socket.to_str(), set.spin_ns), (Some("/tmp/x.sock"), SPIN_NS));
+        assert_eq!((set.socket.to_str(), set.spin_ns), (Some("/tmp/x.sock"), spin_ns()));
         assert!(set.synchronous);
         let blocking = |name: &str| (name == "CUDA_LAUNCH_BLOCKING").then(|| "1".into());
         assert!(Builder::from_variables(blocking).synchronous);
