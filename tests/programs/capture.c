@@ -2,6 +2,7 @@
 #include "check.h"
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 enum {
     INVALID_VALUE = 1,
@@ -17,7 +18,7 @@ enum {
     WRONG_THREAD = 908
 };
 enum { GLOBAL, THREAD_LOCAL, RELAXED };
-enum { NON_BLOCKING = 1, N = 64, BYTES = N * 4 };
+enum { NON_BLOCKING = 1, N = 64, BYTES = N * 4, PAGE_BYTES = 4096 };
 
 typedef uint64_t handle;
 
@@ -70,7 +71,12 @@ static void rules(void) {
     FIND(int, cuMemcpyHtoD_v2, handle, const void *, size_t)
     FIND(int, cuThreadExchangeStreamCaptureMode, int *)
     FIND(int, cuStreamAddCallback, handle, void (*)(handle, int, void *), void *, unsigned)
-    handle graph;
+    FIND(int, cuMemAllocManaged, handle *, size_t, unsigned)
+    FIND(int, cuMemHostRegister_v2, void *, size_t, unsigned)
+    FIND(int, cuMemHostUnregister, void *)
+    FIND(int, cuMemPrefetchAsync, handle, size_t, int, handle)
+    FIND(int, cuStreamAttachMemAsync, handle, handle, size_t, unsigned)
+    handle graph, managed;
     int status;
     EXPECT(UNSUPPORTED, begin(0, GLOBAL));
     EXPECT(INVALID_VALUE, begin(first, 3));
@@ -109,6 +115,8 @@ static void rules(void) {
 
     // Calls that a capture does not see.
     char bytes[16] = {0};
+    void *registered = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    HOLDS(registered != MAP_FAILED);
     OK(begin(first, GLOBAL));
     EXPECT(UNSUPPORTED, allocate_some());
     spoilt(first);
@@ -118,6 +126,25 @@ static void rules(void) {
     OK(begin(first, GLOBAL));
     EXPECT(UNSUPPORTED, cuMemcpyHtoD_v2(x, bytes, 16));
     spoilt(first);
+    OK(begin(first, GLOBAL));
+    EXPECT(UNSUPPORTED, cuMemAllocManaged(&managed, PAGE_BYTES, 1));
+    spoilt(first);
+    OK(begin(first, GLOBAL));
+    EXPECT(UNSUPPORTED, cuMemHostRegister_v2(registered, PAGE_BYTES, 0));
+    spoilt(first);
+    OK(cuMemHostRegister_v2(registered, PAGE_BYTES, 0));
+    OK(begin(first, GLOBAL));
+    EXPECT(UNSUPPORTED, cuMemHostUnregister(registered));
+    spoilt(first);
+    OK(cuMemHostUnregister(registered));
+    OK(cuMemAllocManaged(&managed, PAGE_BYTES, 1));
+    OK(begin(first, RELAXED));
+    EXPECT(UNSUPPORTED, cuMemPrefetchAsync(managed, PAGE_BYTES, 0, first));
+    spoilt(first);
+    OK(begin(first, RELAXED));
+    EXPECT(UNSUPPORTED, cuStreamAttachMemAsync(first, managed, PAGE_BYTES, 4));
+    spoilt(first);
+    OK(cuMemPrefetchAsync(managed, PAGE_BYTES, 0, first));
     OK(begin(first, THREAD_LOCAL));
     OK(elsewhere(allocate_some));
     EXPECT(UNSUPPORTED, allocate_some());

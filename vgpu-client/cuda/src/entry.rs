@@ -97,6 +97,11 @@ pub(crate) fn shield(call: impl FnOnce() -> Call) -> Status {
     }
 }
 
+/// [`shield`] for a call that needs the driver, where the process can have one.
+pub(crate) fn shield_driver(call: impl FnOnce() -> Call) -> Status {
+    refusal().unwrap_or_else(|| shield(call))
+}
+
 /// A call of a function that is not implemented.
 pub(crate) fn unsupported(id: Id) -> u32 {
     if crate::exports::count(id) == 0 {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::context::{self, Destructor};
 use crate::current;
 use crate::driver::driver;
-use crate::entry::shield;
+use crate::entry::shield_driver;
 use crate::export_clusters;
 use crate::export_kernels;
 use crate::fail::{Call, INVALID_HANDLE, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
@@ -127,9 +127,9 @@ driver_calls! {
     fn cuGetExportTable(out: Out<u64>, id: In<[u8; 16]>) { get(out, id) }
 }
 
-/// Runs a slot's function; `name` is for the log.
+/// Runs a slot's function, refused where the process can have no driver; `name` is for the log.
 pub(crate) fn slot(name: &str, call: impl FnOnce() -> Call) -> u32 {
-    let status = shield(call).0;
+    let status = shield_driver(call).0;
     crate::log::debug(format_args!("  table function {name} = {status}"));
     status
 }

@@ -4,6 +4,7 @@ use crate::advice::{Advice, Advised, Location, NUMBER_NONE};
 use crate::current;
 use crate::driver::{Driver, driver};
 use crate::fail::{Call, Fail, INVALID_VALUE};
+use crate::graph::capture;
 use crate::memory::Memory;
 use crate::pointers::{HostPointer, In, Out};
 use crate::stream::{self, DefaultStream};
@@ -36,6 +37,7 @@ fn alloc(out: Out<u64>, bytes: u64, flags: u32) -> Call {
     if !matches!(flags, ATTACH_GLOBAL | ATTACH_HOST) {
         return Err(INVALID_VALUE);
     }
+    capture::check_unseen()?;
     let bytes = usize::try_from(bytes).map_err(|_| INVALID_VALUE)?;
     let buffer = context.inner.pinned::<u8>(bytes)?;
     out.set(driver()?.allocations.add(&context, Memory::Managed(buffer, Advised::default())));
@@ -101,7 +103,7 @@ fn prefetch(
     default: DefaultStream,
 ) -> Call {
     let driver = driver()?;
-    stream::resolve(driver, stream, default)?;
+    capture::refuse(&stream::resolve(driver, stream, default)?)?;
     if flags != 0 {
         return Err(INVALID_VALUE);
     }
@@ -114,7 +116,7 @@ fn prefetch(
 /// A stream gets no memory of its own: all may use it at any time, which is more than the call asks for.
 fn attach(stream: u64, address: u64, bytes: u64, flags: u32, default: DefaultStream) -> Call {
     let driver = driver()?;
-    stream::resolve(driver, stream, default)?;
+    capture::refuse(&stream::resolve(driver, stream, default)?)?;
     let null = matches!((stream, default), (0, Legacy) | (STREAM_LEGACY, _));
     match flags {
         ATTACH_GLOBAL | ATTACH_HOST => {}

@@ -5,6 +5,7 @@ use vgpu_client::{DevicePtr, ProgramPages, Status};
 use crate::current;
 use crate::driver::driver;
 use crate::fail::{Call, Fail, INVALID_VALUE, NOT_SUPPORTED};
+use crate::graph::capture;
 use crate::memory::Memory;
 use crate::pointers::HostPointer;
 
@@ -23,6 +24,7 @@ fn register(pointer: HostPointer, bytes: u64, flags: u32) -> Call {
     if flags & FLAGS_REFUSED != 0 {
         return Err(NOT_SUPPORTED);
     }
+    capture::check_unseen()?;
     let address = pointer.address();
     // SAFETY: the caller promises memory of its own that stays until it is unregistered, as the driver demands. What the
     // driver does not demand, that no system call writes there during this call, is told in docs/compatibility.md.
@@ -38,6 +40,7 @@ fn unregister(pointer: HostPointer) -> Call {
     if pointer.is_null() {
         return Err(INVALID_VALUE);
     }
+    capture::check_unseen()?;
     let registered = |memory: &Memory| matches!(memory, Memory::Registered(_));
     let allocation = driver.allocations.remove(pointer.address(), registered);
     let allocation = allocation.ok_or(Fail(Status::ERROR_HOST_MEMORY_NOT_REGISTERED))?;
