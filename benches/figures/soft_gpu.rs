@@ -86,7 +86,7 @@ impl Workload {
         let start = Instant::now();
         let env = Env {
             memory,
-            output: Arc::new(|_| {}),
+            output: Arc::new(|_, _| {}),
             clock_ns: Arc::new(move || start.elapsed().as_nanos() as u64),
             budget: Arc::default(),
         };

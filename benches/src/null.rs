@@ -9,7 +9,7 @@ use vgpu_core::device::{
     TensorMap, VirtualMemory, Work,
 };
 use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
-use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
+use vgpu_proto::control::{CompileReport, FunctionDescription, OutputStream, ParamDescription};
 use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_proto::jit::{JitOption, LinkInput};
@@ -32,7 +32,7 @@ impl CreditSource for Open {
 }
 
 impl SessionSink for Open {
-    fn output(&self, _bytes: &[u8]) {}
+    fn output(&self, _stream: OutputStream, _bytes: &[u8]) {}
 }
 
 /// The device.

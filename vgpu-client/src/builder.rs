@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::connect::{self, Opening};
 use crate::errors::Result;
+use crate::link::Sinks;
 use crate::session::Waiting;
 
 /// The socket of a guest that sets no `VGPU_SOCKET`.
@@ -47,7 +48,8 @@ pub struct Builder {
     spin_ns: u64,
     synchronous: bool,
     answer_timeout: Duration,
-    sink: Option<Box<dyn Write + Send>>,
+    stdout: Option<Box<dyn Write + Send>>,
+    stderr: Option<Box<dyn Write + Send>>,
 }
 
 impl Builder {
@@ -65,7 +67,8 @@ impl Builder {
                 .iter()
                 .any(|name| number(name).is_some_and(|value: u64| value != 0)),
             answer_timeout: ANSWER_TIMEOUT,
-            sink: None,
+            stdout: None,
+            stderr: None,
         }
     }
 
@@ -102,12 +105,21 @@ impl Builder {
         self
     }
 
-    /// Where the output of kernels goes (`printf`, failed assertions). Default: this process's standard output.
+    /// Where what kernels print goes (`printf`). Default: this process's standard output.
     ///
     /// A thread of the session writes to it; while it blocks, so do calls that wait for output or regions.
     #[must_use]
     pub fn output(mut self, sink: impl Write + Send + 'static) -> Self {
-        self.sink = Some(Box::new(sink));
+        self.stdout = Some(Box::new(sink));
+        self
+    }
+
+    /// Where the text of failed assertions in kernels goes. Default: this process's standard error.
+    ///
+    /// As with [`Builder::output`].
+    #[must_use]
+    pub fn error_output(mut self, sink: impl Write + Send + 'static) -> Self {
+        self.stderr = Some(Box::new(sink));
         self
     }
 
@@ -128,7 +140,10 @@ impl Builder {
         let opening = Opening {
             answer_timeout: self.answer_timeout,
             waiting: Waiting { spin: Duration::from_nanos(self.spin_ns), sync_all: self.synchronous },
-            sink: self.sink.unwrap_or_else(|| Box::new(std::io::stdout())),
+            sinks: Sinks {
+                stdout: self.stdout.unwrap_or_else(|| Box::new(std::io::stdout())),
+                stderr: self.stderr.unwrap_or_else(|| Box::new(std::io::stderr())),
+            },
         };
         connect::open(stream, opening).map(Client::new)
     }

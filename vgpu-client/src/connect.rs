@@ -24,7 +24,7 @@ use crate::control::Control;
 use crate::errors::{ConnectError, Ended, Error, HostFault, Result};
 use crate::fate::Fate;
 use crate::heap::Heap;
-use crate::link::{HostLink, Sink};
+use crate::link::{HostLink, Sinks};
 use crate::reply::Replies;
 use crate::ring::Ring;
 use crate::session::{Orphans, Session, Tables, Waiting};
@@ -39,7 +39,7 @@ static OPENING: Mutex<()> = Mutex::new(());
 pub(crate) struct Opening {
     pub(crate) answer_timeout: Duration,
     pub(crate) waiting: Waiting,
-    pub(crate) sink: Sink,
+    pub(crate) sinks: Sinks,
 }
 
 /// Both ranges of a plan, held free.
@@ -231,7 +231,7 @@ fn assemble(
 ) -> Result<Session> {
     let control = Arc::new(control);
     let fate = Arc::new(Fate::default());
-    let link = HostLink::start(link, Arc::clone(&control), Arc::clone(&fate), opening.sink)?;
+    let link = HostLink::start(link, Arc::clone(&control), Arc::clone(&fate), opening.sinks)?;
     Ok(Session {
         id: welcome.session,
         version: welcome.version,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use vgpu_proto::codec;
-use vgpu_proto::control::{GuestMessage, HostMessage};
+use vgpu_proto::control::{GuestMessage, HostMessage, OutputStream};
 use vgpu_proto::handshake::RegionDescription;
 use vgpu_proto::{Op, Status};
 use vgpu_window::fork;
@@ -22,7 +22,10 @@ use crate::fate::Fate;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Where kernels' output goes.
-pub(crate) type Sink = Box<dyn Write + Send>;
+pub(crate) struct Sinks {
+    pub(crate) stdout: Box<dyn Write + Send>,
+    pub(crate) stderr: Box<dyn Write + Send>,
+}
 
 /// The link and its thread. Dropping it closes the session.
 #[derive(Debug)]
@@ -60,13 +63,13 @@ enum Answer {
 
 impl HostLink {
     /// Starts the thread.
-    pub(crate) fn start(link: Link, control: Arc<Control>, fate: Arc<Fate>, sink: Sink) -> Result<Self> {
+    pub(crate) fn start(link: Link, control: Arc<Control>, fate: Arc<Fate>, sinks: Sinks) -> Result<Self> {
         let shared =
             Arc::new(Shared { link, control, fate, state: Mutex::default(), changed: Condvar::new() });
         let for_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("vgpu-link".into())
-            .spawn(move || for_thread.serve(sink))
+            .spawn(move || for_thread.serve(sinks))
             .map_err(|source| Error::Os { what: "starting the link thread", source })?;
         Ok(Self { shared, thread: Some(thread), turn: Mutex::new(0) })
     }
@@ -161,14 +164,14 @@ impl Drop for HostLink {
 }
 
 impl Shared {
-    fn serve(&self, mut sink: Sink) {
+    fn serve(&self, mut sinks: Sinks) {
         let cause = loop {
             let message = match self.link.recv() {
                 Ok(message) => message,
                 Err(LinkError::Closed | LinkError::Os { .. }) => break Ended::WorkerLost,
                 Err(_) => break Ended::HostFault(HostFault::Message),
             };
-            match self.handle(message, &mut sink) {
+            match self.handle(message, &mut sinks) {
                 Ok(None) => {}
                 Ok(Some(ended)) => break ended,
                 Err(fault) => break Ended::HostFault(fault),
@@ -180,7 +183,7 @@ impl Shared {
         self.fate.wake_sleepers(&self.control);
     }
 
-    fn handle(&self, message: Message, sink: &mut Sink) -> Result<Option<Ended>, HostFault> {
+    fn handle(&self, message: Message, sinks: &mut Sinks) -> Result<Option<Ended>, HostFault> {
         let Message { body, mut fds, .. } = message;
         let decoded = codec::decode(&body).map_err(|_| HostFault::Message)?;
         let expected = usize::from(matches!(decoded, HostMessage::RegionAdded { .. }));
@@ -196,7 +199,11 @@ impl Shared {
             HostMessage::RegionRefused { request, status } => {
                 self.answer(request, Answer::Refused(Status(status)))?;
             }
-            HostMessage::Output { bytes } => {
+            HostMessage::Output { stream, bytes } => {
+                let sink = match stream {
+                    OutputStream::Stdout => &mut sinks.stdout,
+                    OutputStream::Stderr => &mut sinks.stderr,
+                };
                 // A program that closed its standard output loses what kernels print, as it loses what it prints.
                 let _ = sink.write_all(&bytes).and_then(|()| sink.flush());
                 self.state.lock().printed += bytes.len() as u64;

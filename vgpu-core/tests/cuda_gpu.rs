@@ -12,6 +12,7 @@ mod gpu {
         Context, Device, DeviceError, DeviceEvents, FunctionKey, LaunchConfig, Mark, Place, StreamKey, Work,
     };
     use vgpu_proto::Status;
+    use vgpu_proto::control::OutputStream;
     use vgpu_proto::handshake::AddressPlan;
     use vgpu_proto::limits::{ARENA_HOST_BYTES, ARENA_RANGE_BYTES};
     use vgpu_window::{Region, Reservation};
@@ -35,7 +36,7 @@ mod gpu {
             self.faults.lock().push(error.clone());
         }
         fn failed(&self, _: &DeviceError) {}
-        fn output(&self, _: &[u8]) {}
+        fn output(&self, _: OutputStream, _: &[u8]) {}
         fn progress(&self) {}
     }
 

@@ -65,6 +65,8 @@ pub enum HostMessage {
     },
     /// What kernels printed.
     Output {
+        /// Where a program on the same machine would see it.
+        stream: OutputStream,
         /// At most [`crate::limits::OUTPUT_CHUNK_BYTES_MAX`] bytes.
         bytes: Vec<u8>,
     },
@@ -73,6 +75,16 @@ pub enum HostMessage {
 }
 
 impl Message for HostMessage {}
+
+/// A stream that kernels' text belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_enums, reason = "part of a message of the protocol")]
+pub enum OutputStream {
+    /// `printf`.
+    Stdout,
+    /// Failed assertions, and what else the driver has to say.
+    Stderr,
+}
 
 /// Why a session ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

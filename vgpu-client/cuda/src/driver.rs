@@ -16,7 +16,7 @@ use crate::library::Library;
 use crate::link::Linker;
 use crate::memory::Allocations;
 use crate::module::ModuleEntry;
-use crate::output::Stdout;
+use crate::output::CStream;
 use crate::pools::Pools;
 use crate::primary::Primary;
 use crate::stream::StreamEntry;
@@ -65,7 +65,7 @@ pub(crate) fn start() -> Call {
     if DRIVER.get().is_some() {
         return driver().map(drop);
     }
-    let client = Client::builder().output(Stdout).connect()?;
+    let client = Client::builder().output(CStream::Stdout).error_output(CStream::Stderr).connect()?;
     let driver = Driver {
         client,
         primary: Mutex::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
-use vgpu_proto::control::HostMessage;
+use vgpu_proto::control::{HostMessage, OutputStream};
 
 use super::eventually;
 use super::fake_host::{FakeHost, open, open_with};
@@ -186,15 +186,20 @@ fn what_kernels_print_is_out_when_a_synchronise_returns() {
             Ok(())
         }
     }
-    let sink = Sink::default();
-    let (host, client) = open_with(Builder::new().output(sink.clone()), |_| {});
+    let (sink, errors) = (Sink::default(), Sink::default());
+    let (host, client) = open_with(Builder::new().output(sink.clone()).error_output(errors.clone()), |_| {});
     let (stream, _) = ready(&client);
     let bytes = b"hello from a kernel\n".to_vec();
-    host.machine.word64(vgpu_proto::window::OUTPUT_BYTES).store(bytes.len() as u64, Ordering::SeqCst);
-    let words = bytes.clone();
+    let complaint = b"an assertion of a kernel\n".to_vec();
+    let published = bytes.len() + complaint.len();
+    host.machine.word64(vgpu_proto::window::OUTPUT_BYTES).store(published as u64, Ordering::SeqCst);
+    let words = [bytes.clone(), complaint.clone()];
     std::thread::scope(|scope| {
-        scope.spawn(|| host.say(&HostMessage::Output { bytes }));
+        scope.spawn(|| {
+            host.say(&HostMessage::Output { stream: OutputStream::Stdout, bytes });
+            host.say(&HostMessage::Output { stream: OutputStream::Stderr, bytes: complaint });
+        });
         stream.synchronize().unwrap();
-        assert_eq!(*sink.0.lock(), words);
+        assert_eq!([sink.0.lock().clone(), errors.0.lock().clone()], words);
     });
 }

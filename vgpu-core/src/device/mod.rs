@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vgpu_proto::Status;
-use vgpu_proto::control::{CompileReport, FunctionDescription};
+use vgpu_proto::control::{CompileReport, FunctionDescription, OutputStream};
 use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_window::{Region, Reservation};
@@ -95,8 +95,8 @@ pub trait DeviceEvents: Send + Sync + fmt::Debug {
     /// An asynchronous command failed by itself; the context goes on.
     fn failed(&self, error: &DeviceError);
 
-    /// Kernels printed something.
-    fn output(&self, bytes: &[u8]);
+    /// Kernels printed something: `printf` to standard output, a failed assertion to standard error.
+    fn output(&self, stream: OutputStream, bytes: &[u8]);
 
     /// The driver has written what kernels printed so far to this process's own output: whoever catches it there passes
     /// it on before this returns. Devices that call [`DeviceEvents::output`] have no use for it.

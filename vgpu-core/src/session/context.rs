@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vgpu_proto::body;
+use vgpu_proto::control::OutputStream;
 use vgpu_proto::frame::ReplyTo;
 use vgpu_proto::{ContextId, Status, StreamId, Violation};
 
@@ -44,8 +45,8 @@ impl DeviceEvents for Events {
         self.session.words.defer(error.status);
     }
 
-    fn output(&self, bytes: &[u8]) {
-        self.session.sink.output(bytes);
+    fn output(&self, stream: OutputStream, bytes: &[u8]) {
+        self.session.sink.output(stream, bytes);
     }
 
     fn flush(&self) {

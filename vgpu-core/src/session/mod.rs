@@ -40,7 +40,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use vgpu_proto::control::Closing;
+use vgpu_proto::control::{Closing, OutputStream};
 use vgpu_proto::handshake::{Limits, RegionDescription};
 use vgpu_proto::window::CONTROL_BYTES;
 use vgpu_proto::{RegionId, Status, Violation, limits};
@@ -70,7 +70,7 @@ pub struct SessionConfig {
 /// [`SessionSink::flush`] only.
 pub trait SessionSink: Send + Sync + fmt::Debug {
     /// Kernels printed something for the guest.
-    fn output(&self, bytes: &[u8]);
+    fn output(&self, stream: OutputStream, bytes: &[u8]);
 
     /// What the device's driver wrote to this process's own output so far is to be passed on before this returns. Only
     /// for who catches it; it may wait for that.

@@ -132,7 +132,7 @@ impl Gpu {
         let (text, start) = (Arc::clone(&self.text), Instant::now());
         Env {
             memory: Arc::clone(&self.memory),
-            output: Arc::new(move |bytes| text.lock().unwrap().extend(bytes)),
+            output: Arc::new(move |_, bytes| text.lock().unwrap().extend(bytes)),
             budget: Arc::default(),
             clock_ns: Arc::new(move || start.elapsed().as_nanos() as u64),
         }

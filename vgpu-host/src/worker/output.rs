@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags};
 use vgpu_core::device::DeviceError;
 use vgpu_core::session::SessionSink;
-use vgpu_proto::control::HostMessage;
+use vgpu_proto::control::{HostMessage, OutputStream};
 use vgpu_proto::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_CHUNK_BYTES_MAX};
 use vgpu_proto::window::{CONTROL_BYTES, OUTPUT_BYTES};
 use vgpu_window::link::Link;
@@ -28,12 +28,15 @@ pub(super) struct Output {
     /// The control region, where the guest reads how much there is.
     window: OnceLock<Region>,
     /// Where a card's driver writes.
-    caught: OnceLock<Caught>,
+    caught: OnceLock<[Caught; 2]>,
 }
 
 #[derive(Debug, Default)]
 struct Buffer {
     waiting: VecDeque<u8>,
+    /// Whose those bytes are, in their order: a guest counts bytes of both streams to know that it has heard all. No
+    /// run is empty, so there are never more than bytes.
+    runs: VecDeque<(OutputStream, usize)>,
     /// Bytes ever taken in.
     accepted: u64,
     /// Bytes that found no room.
@@ -50,13 +53,13 @@ impl Output {
         Ok(())
     }
 
-    /// Takes over what comes out of a pipe, once in the process's life.
-    pub(super) fn take_over(&self, caught: Caught) {
+    /// Takes over what comes out of pipes, once in the process's life.
+    pub(super) fn take_over(&self, caught: [Caught; 2]) {
         let _ = self.caught.set(caught);
     }
 
-    pub(super) fn caught(&self) -> Option<&Caught> {
-        self.caught.get()
+    pub(super) fn caught(&self) -> &[Caught] {
+        self.caught.get().map_or(&[], |caught| &caught[..])
     }
 
     /// Bytes that found no room so far.
@@ -64,22 +67,33 @@ impl Output {
         self.buffer.lock().dropped
     }
 
-    fn take_chunk(&self) -> Vec<u8> {
+    fn take_chunk(&self) -> (OutputStream, Vec<u8>) {
         let mut buffer = self.buffer.lock();
-        while buffer.waiting.is_empty() {
-            self.filled.wait(&mut buffer);
+        let (stream, run) = loop {
+            match buffer.runs.pop_front() {
+                Some(first) => break first,
+                None => self.filled.wait(&mut buffer),
+            }
+        };
+        let bytes = run.min(OUTPUT_CHUNK_BYTES_MAX);
+        if run > bytes {
+            buffer.runs.push_front((stream, run - bytes));
         }
-        let bytes = buffer.waiting.len().min(OUTPUT_CHUNK_BYTES_MAX);
-        buffer.waiting.drain(..bytes).collect()
+        (stream, buffer.waiting.drain(..bytes).collect())
     }
 }
 
 impl SessionSink for Output {
-    fn output(&self, bytes: &[u8]) {
+    fn output(&self, stream: OutputStream, bytes: &[u8]) {
         let mut buffer = self.buffer.lock();
         let room = OUTPUT_BUFFER_BYTES - buffer.waiting.len();
         let taken = bytes.len().min(room);
         buffer.waiting.extend(&bytes[..taken]);
+        match buffer.runs.back_mut() {
+            Some((last, run)) if *last == stream => *run += taken,
+            _ if taken > 0 => buffer.runs.push_back((stream, taken)),
+            _ => {}
+        }
         buffer.accepted += taken as u64;
         buffer.dropped += (bytes.len() - taken) as u64;
         // Published before the mark of the kernel that printed, so that a guest that has synchronised knows how much
@@ -92,8 +106,8 @@ impl SessionSink for Output {
     }
 
     fn flush(&self) {
-        if let Some(caught) = self.caught() {
-            caught.drain(|bytes| self.output(bytes));
+        for caught in self.caught() {
+            caught.drain(|stream, bytes| self.output(stream, bytes));
         }
     }
 
@@ -110,9 +124,11 @@ pub(super) fn start(output: &Arc<Output>, link: &Arc<Link>) -> io::Result<()> {
 
 fn pump(output: &Output, link: &Link) {
     loop {
-        let bytes = output.take_chunk();
+        let (stream, bytes) = output.take_chunk();
         // Waited for without the link's lock, so that answers about regions pass a guest that reads no output.
-        if !wait_writable(link, None) || guest::send(link, &HostMessage::Output { bytes }, &[]).is_err() {
+        if !wait_writable(link, None)
+            || guest::send(link, &HostMessage::Output { stream, bytes }, &[]).is_err()
+        {
             // The listener sees the same end and acts on it.
             return;
         }
@@ -142,14 +158,36 @@ mod tests {
         let (control, fd) = Region::create_shared("control", CONTROL_BYTES).unwrap();
         output.publish_to(&[fd]).unwrap();
         let published = || control.atomic_u64(OUTPUT_BYTES).unwrap().load(Ordering::Acquire);
-        output.output(b"hello");
+        output.output(OutputStream::Stdout, b"hello");
         assert_eq!(published(), 5);
-        output.output(&vec![b'x'; OUTPUT_BUFFER_BYTES]);
+        output.output(OutputStream::Stdout, &vec![b'x'; OUTPUT_BUFFER_BYTES - 5]);
+        output.output(OutputStream::Stderr, b"error");
         assert_eq!((published(), output.dropped_bytes()), (OUTPUT_BUFFER_BYTES as u64, 5));
-        let chunk = output.take_chunk();
+        let (stream, chunk) = output.take_chunk();
+        assert_eq!(stream, OutputStream::Stdout);
         assert_eq!(chunk.len(), OUTPUT_CHUNK_BYTES_MAX);
         assert!(chunk.starts_with(b"hellox"));
-        output.output(b"more");
+        output.output(OutputStream::Stderr, b"more");
         assert_eq!(output.dropped_bytes(), 5, "there is room again");
+    }
+
+    #[test]
+    fn both_streams_keep_one_order() {
+        let (output, long) = (Output::default(), vec![b'x'; OUTPUT_CHUNK_BYTES_MAX + 1]);
+        let told = [
+            (OutputStream::Stdout, &b"one "[..]),
+            (OutputStream::Stdout, b"two"),
+            (OutputStream::Stderr, b"fails"),
+            (OutputStream::Stdout, &long),
+        ];
+        for (stream, bytes) in told {
+            output.output(stream, bytes);
+        }
+        output.output(OutputStream::Stderr, b"");
+        assert_eq!(output.take_chunk(), (OutputStream::Stdout, b"one two".to_vec()));
+        assert_eq!(output.take_chunk(), (OutputStream::Stderr, b"fails".to_vec()));
+        assert_eq!(output.take_chunk().1.len(), OUTPUT_CHUNK_BYTES_MAX);
+        assert_eq!(output.take_chunk(), (OutputStream::Stdout, b"x".to_vec()));
+        assert!(output.buffer.lock().runs.is_empty());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vgpu_proto::Status;
+use vgpu_proto::control::OutputStream;
 
 use super::rig::{
     ENDLESS, PRINTF_ASSERT, Param, Rig, Told, WILD_ACCESS, fill_words, find, launch, wait_value, write_value,
@@ -160,8 +161,12 @@ fn an_assertion_is_told_and_printed(make: &Make) {
     let params = [Param::Address(values), Param::Word(5), Param::Word(4)];
     let error = fault(&rig, launch(assert_below, 1, 4, &params));
     assert_eq!(error.status, Status::ERROR_ASSERT);
-    let output = rig.ears.output();
-    assert!(output.contains("values[i] < limit"), "{output:?}");
+    let output = rig.ears.output(OutputStream::Stderr);
+    assert!(
+        output.contains("block: [0,0,0], thread: [2,0,0] Assertion `values[i] < limit` failed."),
+        "{output:?}"
+    );
+    assert_eq!(rig.ears.output(OutputStream::Stdout), "");
 }
 
 fn memory_of_a_faulted_context_can_be_freed(make: &Make) {

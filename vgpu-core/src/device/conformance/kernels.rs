@@ -1,6 +1,7 @@
 //! Kernels: results, launch checks, attributes.
 
 use vgpu_proto::Status;
+use vgpu_proto::control::OutputStream;
 
 use super::rig::{
     GRID_BARRIER, PRINTF_ASSERT, Param, Rig, SCAN, TINY, VECTOR_ADD, find, launch, launch_config,
@@ -132,7 +133,7 @@ fn what_a_kernel_prints_is_heard(make: &Make) {
     let print = rig.kernel(PRINTF_ASSERT, "print_plain");
     rig.submit(rig.stream(), launch(print, 2, 2, &[]));
     rig.synchronize();
-    assert_eq!(rig.ears.output(), "no arguments\n".repeat(4));
+    assert_eq!(rig.ears.output(OutputStream::Stdout), "no arguments\n".repeat(4));
 }
 
 fn launches_out_of_range_are_refused(make: &Make) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use vgpu_proto::Status;
-use vgpu_proto::control::FunctionDescription;
+use vgpu_proto::control::{FunctionDescription, OutputStream};
 use vgpu_proto::limits::STREAM_PENDING_MAX;
 use vgpu_window::Region;
 
@@ -41,7 +41,7 @@ pub(in crate::device) enum Told {
 pub(in crate::device) struct Ears {
     told: Mutex<Vec<Told>>,
     heard: Condvar,
-    output: Mutex<Vec<u8>>,
+    output: Mutex<[Vec<u8>; 2]>,
     word: Arc<Region>,
 }
 
@@ -84,9 +84,9 @@ impl Ears {
         }
     }
 
-    /// What kernels printed so far.
-    pub(in crate::device) fn output(&self) -> String {
-        String::from_utf8_lossy(&self.output.lock()).into_owned()
+    /// What kernels printed so far to a stream.
+    pub(in crate::device) fn output(&self, stream: OutputStream) -> String {
+        String::from_utf8_lossy(&self.output.lock()[stream as usize]).into_owned()
     }
 }
 
@@ -101,8 +101,8 @@ impl DeviceEvents for Ears {
         self.tell(Told::Failed(error.status));
     }
 
-    fn output(&self, bytes: &[u8]) {
-        self.output.lock().extend_from_slice(bytes);
+    fn output(&self, stream: OutputStream, bytes: &[u8]) {
+        self.output.lock()[stream as usize].extend_from_slice(bytes);
     }
 
     fn progress(&self) {

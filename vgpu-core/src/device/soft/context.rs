@@ -69,7 +69,7 @@ impl SoftContext {
         let origin = card.executor().queues().origin;
         let env = Env {
             memory: Arc::clone(card.memory()),
-            output: Arc::new(move |bytes: &[u8]| events.output(bytes)),
+            output: Arc::new(move |stream, bytes: &[u8]| events.output(stream, bytes)),
             budget: Arc::clone(card.budget()),
             clock_ns: Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use vgpu_proto::Status;
-use vgpu_proto::control::{CompileReport, FunctionDescription, ParamDescription};
+use vgpu_proto::control::{CompileReport, FunctionDescription, OutputStream, ParamDescription};
 use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
 use vgpu_proto::jit::{JitOption, LinkInput};
@@ -49,7 +49,7 @@ impl CreditSource for Purse {
 pub(super) struct Quiet;
 
 impl SessionSink for Quiet {
-    fn output(&self, _bytes: &[u8]) {}
+    fn output(&self, _stream: OutputStream, _bytes: &[u8]) {}
 }
 
 /// What a device was asked: `(stream key, work)` as text.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vgpu_proto::control::OutputStream;
 use vgpu_window::Region;
 
 use super::super::memory::{ADDRESS_END, AddressSpace};
@@ -29,7 +30,7 @@ pub(super) const WORKSPACE_ADDRESS: u64 = ADDRESS_END;
 const WORKSPACE_BYTES: u64 = 4096;
 
 /// Where text from kernels goes.
-pub type Output = Arc<dyn Fn(&[u8]) + Send + Sync>;
+pub type Output = Arc<dyn Fn(OutputStream, &[u8]) + Send + Sync>;
 /// A clock, in nanoseconds from any start.
 pub type ClockNs = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -240,4 +241,9 @@ fn product(shape: [u32; 3]) -> u64 {
 pub(super) fn position(index: u64, shape: [u32; 3]) -> [u32; 3] {
     let [x, y, _] = shape.map(u64::from);
     [(index % x) as u32, (index / x % y) as u32, (index / x / y) as u32]
+}
+
+/// `%tid` of a lane of a warp of a block.
+pub(super) fn thread_of(warp: u32, lane: usize, launch: &LaunchState) -> [u32; 3] {
+    position(u64::from(warp) * LANES as u64 + lane as u64, launch.block)
 }

@@ -1,5 +1,7 @@
 //! `vprintf` and `__assertfail`, the two functions that CUDA programs get from the device runtime.
 
+use vgpu_proto::control::OutputStream;
+
 use super::fault::{FaultKind, Trap};
 use super::inst::Inst;
 use super::lanes::{LANES, lanes_of};
@@ -55,7 +57,7 @@ pub(super) fn vprintf(machine: &mut Machine<'_>, inst: &Inst, mask: u32) -> Resu
         let arguments = argument(machine, lane, inst.c);
         let format = read_string(machine, lane, format)?;
         let (text, count) = expand(machine, lane, &format, arguments)?;
-        (machine.launch.env.output)(&text);
+        (machine.launch.env.output)(OutputStream::Stdout, &text);
         if inst.d != super::lanes::NO_ROW {
             let base = u64::from(machine.frame().local_base[lane]);
             machine.local.put::<u32>(base + u64::from(inst.d), lane, count);
@@ -75,8 +77,12 @@ pub(super) fn assert_fail(machine: &mut Machine<'_>, inst: &Inst, mask: u32) -> 
         for address in [file, function, message] {
             texts.push(String::from_utf8_lossy(&read_string(machine, lane, address)?).into_owned());
         }
-        let text = format!("{}:{line}: {}: Assertion `{}` failed.\n", texts[0], texts[1], texts[2]);
-        (machine.launch.env.output)(text.as_bytes());
+        let [[x, y, z], [tx, ty, tz]] = [machine.block, machine.thread(lane)];
+        let text = format!(
+            "{}:{line}: {}: block: [{x},{y},{z}], thread: [{tx},{ty},{tz}] Assertion `{}` failed.\n",
+            texts[0], texts[1], texts[2]
+        );
+        (machine.launch.env.output)(OutputStream::Stderr, text.as_bytes());
         first = first.or(Some(lane));
     }
     Err(Trap::new(FaultKind::Assert, first.unwrap_or(0), 0))

@@ -6,7 +6,7 @@
 use super::fault::{FaultKind, Trap};
 use super::inst::{Code, Collective, Fill, Run, Special};
 use super::lanes::{BIT, FULL, Frame, LANES, NO_ROW, write};
-use super::launch::{LaunchState, SM_COUNT, WORKSPACE_ADDRESS, position};
+use super::launch::{LaunchState, SM_COUNT, WORKSPACE_ADDRESS, thread_of};
 use super::machine::Machine;
 use super::matrix::MATRIX_COST;
 use super::memory::{LocalMemory, Lookup, SharedMemory};
@@ -82,8 +82,8 @@ pub(super) struct Warp {
     pub(super) executed: u64,
     /// Cost of accesses that may be part of a wait, since this was last taken.
     pub(super) polled: u32,
-    index: u32,
-    block: [u32; 3],
+    pub(super) index: u32,
+    pub(super) block: [u32; 3],
 }
 
 /// How the inner loop ended.
@@ -138,7 +138,7 @@ impl Warp {
 
     /// `%tid` of a lane.
     pub(super) fn thread(&self, launch: &LaunchState, lane: usize) -> [u32; 3] {
-        position(u64::from(self.index) * LANES as u64 + lane as u64, launch.block)
+        thread_of(self.index, lane, launch)
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "low and high words of a 64-bit address")]
@@ -222,6 +222,8 @@ impl Warp {
         let insts = &code.insts[..];
         let mut machine = Machine {
             launch: around.launch,
+            block: self.block,
+            warp: self.index,
             frames: &mut self.frames,
             depth: depth as usize,
             local: &mut self.local,

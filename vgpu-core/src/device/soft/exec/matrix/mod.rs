@@ -100,6 +100,8 @@ impl Warp {
         }
         let mut machine = Machine {
             launch,
+            block: self.block,
+            warp: self.index,
             frames: &mut self.frames,
             depth: 0,
             local: &mut self.local,
