@@ -1,24 +1,8 @@
 // Graphs by NVIDIA's runtime, as PyTorch uses them: a side stream captures what its library calls queue, with a pool of
 // memory allocated meanwhile in relaxed mode, and the graph is replayed on inputs that change in place.
+#include "check.cuh"
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
-
-#define OK(call)                                                                                              \
-    do {                                                                                                      \
-        cudaError_t error_ = (call);                                                                          \
-        if (error_ != cudaSuccess) {                                                                          \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));        \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-#define HOLDS(what)                                                                                           \
-    do {                                                                                                      \
-        if (!(what)) {                                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what);                                \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
 
 constexpr int N = 1000;
 

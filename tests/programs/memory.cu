@@ -1,25 +1,9 @@
 // The runtime's forms of the kinds of memory: pools, memory of the program pinned in place, pointer attributes.
+#include "check.cuh"
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
-
-#define OK(call)                                                                                                \
-    do {                                                                                                        \
-        cudaError_t error_ = (call);                                                                            \
-        if (error_ != cudaSuccess) {                                                                            \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));          \
-            exit(1);                                                                                            \
-        }                                                                                                       \
-    } while (0)
-#define HOLDS(what)                                                                                             \
-    do {                                                                                                        \
-        if (!(what)) {                                                                                          \
-            fprintf(stderr, "%s:%d: not %s\n", __FILE__, __LINE__, #what);                                      \
-            exit(1);                                                                                            \
-        }                                                                                                       \
-    } while (0)
 
 static __global__ void add(int *to, int n, int value) {
     int at = blockIdx.x * blockDim.x + threadIdx.x;

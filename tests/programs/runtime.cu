@@ -1,24 +1,8 @@
 // A CUDA program as people write them, built by nvcc with its default output: kernels by name with <<<>>>, a device
 // variable, shared memory, streams, events, managed and pinned memory, occupancy, two-dimensional copies.
+#include "check.cuh"
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
-
-#define OK(call)                                                                                              \
-    do {                                                                                                      \
-        cudaError_t error_ = (call);                                                                          \
-        if (error_ != cudaSuccess) {                                                                          \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));        \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-#define HOLDS(what)                                                                                           \
-    do {                                                                                                      \
-        if (!(what)) {                                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what);                                \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
 
 __device__ float scale = 3;
 __constant__ float offsets[4] = {1, 2, 3, 4};

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod delays;
 pub mod fixture;
 pub mod host;
 pub mod process;

@@ -1,24 +1,12 @@
 //! Graphs through the guest library, over real processes: each case with random delays in the device and without.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use support::delays::with_and_without_delays;
 use support::fixture::ptx;
-use support::{Host, HostBuilder};
 use vgpu_client::{
-    Client, Context, Error, Function, GraphDescription, GraphEdge, GraphNode, GraphObjects, GraphWork,
-    LaunchConfig, Misuse, Status, UpdateResult, args,
+    Context, Error, Function, GraphDescription, GraphEdge, GraphNode, GraphObjects, GraphWork, LaunchConfig,
+    Misuse, Status, UpdateResult, args,
 };
-
-fn with_and_without_delays(case: impl Fn(&Client)) {
-    for delays in ["", ", delay_seed = 3", ", delay_seed = 40"] {
-        let soft = format!("memory_bytes = 1073741824, threads = 2{delays}");
-        let host: Host = HostBuilder::default().soft(&soft).tenant("alice", 512 << 20, "").start();
-        let client = Client::builder().socket(host.socket("alice")).connect().unwrap();
-        println!("device settings: {soft}");
-        case(&client);
-        drop(client);
-        host.wait_until_empty();
-    }
-}
 
 /// Each node behind the one before.
 fn chain(context: &Context, works: Vec<GraphWork>) -> GraphDescription {

@@ -4,22 +4,9 @@
 use std::sync::Arc;
 use std::thread;
 
+use support::delays::with_and_without_delays;
 use support::fixture::ptx;
-use support::{Host, HostBuilder};
-use vgpu_client::{Client, Context, DeviceBuffer, LaunchConfig, Stream, StreamOptions, WaitCondition, args};
-
-/// Runs a case on devices without delays and with some.
-fn with_and_without_delays(case: impl Fn(&Client)) {
-    for delays in ["", ", delay_seed = 1", ", delay_seed = 20"] {
-        let soft = format!("memory_bytes = 1073741824, threads = 2{delays}");
-        let host: Host = HostBuilder::default().soft(&soft).tenant("alice", 512 << 20, "").start();
-        let client = Client::builder().socket(host.socket("alice")).connect().unwrap();
-        println!("device settings: {soft}");
-        case(&client);
-        drop(client);
-        host.wait_until_empty();
-    }
-}
+use vgpu_client::{Context, DeviceBuffer, LaunchConfig, Stream, StreamOptions, WaitCondition, args};
 
 fn word(context: &Context, stream: &Stream, value: u32) -> DeviceBuffer<u32> {
     let buffer = context.alloc::<u32>(1).unwrap();
