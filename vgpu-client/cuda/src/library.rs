@@ -102,14 +102,14 @@ fn load(out: Out<u64>, code: Origin<'_>, jit: Jit) -> Call {
     let image = Image::read(driver, code)?;
     let is_text = image.is_text();
     let handle = driver.libraries.mint();
-    let library = Library { handle, image, jit, modules: Mutex::default(), kernels: Mutex::default() };
+    let loaded = Library { handle, image, jit, modules: Mutex::default(), kernels: Mutex::default() };
     // What must be compiled is compiled now: whoever loads it reads the errors, and the log's buffers are gone later.
     let context = current::context().ok().filter(|_| is_text);
     if let Some(context) = context {
-        library.module(driver, &context)?;
+        loaded.module(driver, &context)?;
     }
-    let library = Library { jit: library.jit.without_answers(), ..library };
-    driver.libraries.insert(handle, Arc::new(library));
+    let kept = Library { jit: loaded.jit.without_answers(), ..loaded };
+    driver.libraries.insert(handle, Arc::new(kept));
     out.set(handle);
     Ok(())
 }
