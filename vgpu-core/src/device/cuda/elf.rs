@@ -111,7 +111,10 @@ impl<'a> Elf<'a> {
         let mut left = SECTIONS_OVERLAP_MAX * image.len() as u64;
         for index in 0..count {
             let section = Section::read(image, table + index * SECTION_BYTES)?;
-            // The first one describes the table, not a part of the file.
+            // The first one describes the table, not a part of the file, and is of no kind: nothing bounds what it says.
+            if index == 0 && section.kind != 0 {
+                return Err("its first section is not the empty one");
+            }
             if index != 0 && section.kind != SECTION_NO_BITS {
                 check_range(image, section.offset, section.bytes)?;
                 left = left.checked_sub(section.bytes).ok_or("its sections share their bytes")?;

@@ -71,6 +71,8 @@ impl Space {
                 range.open = open;
             }
         }
+        // Who submits holds off changes first and looks at the ranges then: waiting for it with them locked would never end.
+        drop(ranges);
         self.changed();
     }
 

@@ -149,6 +149,22 @@ fn what_is_taken_away_waits_for_work_that_is_being_submitted() {
     assert!(space.check(0x1000, 1).is_err());
 }
 
+#[test]
+fn work_looks_at_ranges_while_memory_that_opens_waits_for_it() {
+    let space = std::sync::Arc::new(Space::default());
+    assert!(space.add(0x1000, 0x1000, Owner::Host));
+    let (opening, looking) = (std::sync::Arc::clone(&space), std::sync::Arc::clone(&space));
+    let (sender, looked) = std::sync::mpsc::channel();
+    // Threads of their own: ones that wait for each other must not keep the test from failing.
+    std::thread::spawn(move || {
+        let _held = looking.hold();
+        std::thread::spawn(move || opening.open(0x1000, 0x1000, true));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        sender.send(looking.check(0x1000, 1).is_ok()).expect("somebody hears");
+    });
+    assert_eq!(looked.recv_timeout(std::time::Duration::from_secs(20)), Ok(true));
+}
+
 /// A cubin with code, shared memory, and one symbol.
 fn elf(symbol_kind: u8, symbol_flags: u8, name: &str) -> Vec<u8> {
     let texts = format!("\0.nv.shared.kernel\0{name}\0");
