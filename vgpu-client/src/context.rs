@@ -105,8 +105,10 @@ impl Context {
         self.check()?;
         let session = self.session();
         session.adopt_orphans();
-        session.call(0, &body::CtxSynchronize { context: self.inner.id.raw().into() }, &[])?;
+        let waited = session.call(0, &body::CtxSynchronize { context: self.inner.id.raw().into() }, &[]);
+        // After a fault too: the text of a failed assertion came before it.
         session.link.wait_output(&session.fate, session.control.output_bytes());
+        waited?;
         self.check()
     }
 

@@ -133,10 +133,14 @@ impl Event {
     pub fn synchronize(&self) -> Result<()> {
         self.inner.context.check()?;
         let session = self.session();
-        if !self.poll(session.waiting.spin) {
-            session.call(0, &body::EventSynchronize { event: self.inner.id.raw().into() }, &[])?;
-        }
+        let waited = if self.poll(session.waiting.spin) {
+            Ok(())
+        } else {
+            session.call(0, &body::EventSynchronize { event: self.inner.id.raw().into() }, &[]).map(drop)
+        };
+        // After a fault too: the text of a failed assertion came before it.
         session.link.wait_output(&session.fate, session.control.output_bytes());
+        waited?;
         self.inner.context.check()
     }
 

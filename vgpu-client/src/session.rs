@@ -152,7 +152,11 @@ impl Session {
     fn check_sticky(&self, context: u32) -> Result<()> {
         match self.control.context_error(context) {
             Status::SUCCESS => Ok(()),
-            status => Err(Error::Sticky { status }),
+            status => {
+                // The text of a failed assertion came before its fault, and a program may end once it hears of that.
+                self.link.wait_output(&self.fate, self.control.output_bytes());
+                Err(Error::Sticky { status })
+            }
         }
     }
 

@@ -173,19 +173,40 @@ fn a_host_that_breaks_the_protocol_is_left() {
     );
 }
 
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_text_of_an_assertion_is_out_when_its_fault_is_heard_of() {
+    let errors = Sink::default();
+    let (host, client) = open_with(Builder::new().error_output(errors.clone()), |_| {});
+    let (stream, _) = ready(&client);
+    let bytes = b"an assertion of a kernel\n".to_vec();
+    let text = bytes.clone();
+    host.machine.word64(vgpu_proto::window::OUTPUT_BYTES).store(bytes.len() as u64, Ordering::SeqCst);
+    host.machine.set(vgpu_proto::window::context_error(0), 710);
+    std::thread::scope(|scope| {
+        scope.spawn(|| host.say(&HostMessage::Output { stream: OutputStream::Stderr, bytes }));
+        // The fault is known before the call begins: nothing of the call waits for the stream.
+        let error = stream.synchronize().unwrap_err();
+        assert!(matches!(error, Error::Sticky { status: Status(710) }), "{error:?}");
+        assert_eq!(*errors.0.lock(), text);
+    });
+}
+
 #[test]
 fn what_kernels_print_is_out_when_a_synchronise_returns() {
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let (sink, errors) = (Sink::default(), Sink::default());
     let (host, client) = open_with(Builder::new().output(sink.clone()).error_output(errors.clone()), |_| {});
     let (stream, _) = ready(&client);
