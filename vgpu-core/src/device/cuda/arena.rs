@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vgpu_proto::Status;
+use vgpu_proto::handshake::AddressPlan;
 use vgpu_proto::limits::{ARENA_HOST_BYTES, ARENA_RANGE_BYTES};
 use vgpu_window::{Reservation, WindowError};
 
@@ -63,12 +64,28 @@ impl Arena {
         Ok(Place { range: Arc::clone(range), free, _all: all })
     }
 
+    /// Takes a range for a device that has no session: one of those that sessions have, since the driver answers other
+    /// addresses than those asked for in most of a process's address space.
+    fn settle_anywhere(&self) -> Result<Place, DeviceError> {
+        let text = "no range of addresses is free for device memory";
+        let mut refused = DeviceError::new(Status::ERROR_OUT_OF_MEMORY, text);
+        for plan in AddressPlan::CANDIDATES {
+            // Another device of this process may have it.
+            let Ok(range) = Reservation::new_at(plan.arena_base, ARENA_RANGE_BYTES) else { continue };
+            match self.settle(&Arc::new(range)) {
+                Ok(place) => return Ok(place),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
     /// Looks at the place. A device that was told none, as in tests, takes one of its own.
     fn place<T>(&self, look: impl FnOnce(&mut Place) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
         let mut place = self.place.lock();
         let place = match &mut *place {
             Some(place) => place,
-            none => none.insert(self.settle(&Arc::new(own_range()?))?),
+            none => none.insert(self.settle_anywhere()?),
         };
         look(place)
     }
@@ -99,19 +116,6 @@ impl Arena {
             self.give_addresses(chunk);
         }
     }
-}
-
-/// A range for a device that has no session.
-fn own_range() -> Result<Reservation, DeviceError> {
-    let found = Reservation::new_anywhere(ARENA_RANGE_BYTES + CHUNK_BYTES).and_then(|found| {
-        let base = found.base().next_multiple_of(CHUNK_BYTES);
-        drop(found);
-        Reservation::new_at(base, ARENA_RANGE_BYTES)
-    });
-    found.map_err(|error| {
-        let text = format!("no range of addresses is free for device memory: {error}");
-        DeviceError::new(Status::ERROR_OUT_OF_MEMORY, text)
-    })
 }
 
 fn reserve(
