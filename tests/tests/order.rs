@@ -209,6 +209,12 @@ fn the_legacy_stream() {
         context.synchronize().unwrap();
         assert_eq!(read(&free, &count), 7);
         assert_eq!(read(&free, &copy), 7);
+        // Who waits for the legacy stream waits for theirs, too, where it has nothing of its own.
+        for _ in 0..300 {
+            blocking[1].launch(&increment, LaunchConfig::default(), args![&count]).unwrap();
+        }
+        legacy.synchronize().unwrap();
+        assert_eq!(read(&free, &count), 307);
     });
 }
 

@@ -26,9 +26,21 @@ const SPIN_NS: u64 = 2_000_000;
 /// Processors from which they are not scarce.
 const PROCESSORS_MANY: usize = 4;
 
+/// How long a waiting thread looks without offering its processor to others, where those have processors of their own: an
+/// offer is a system call, in which the answer of a small kernel is overlooked. Where processors are scarce it offers at
+/// once, as who is waited for may need this very one.
+const KEEP: Duration = Duration::from_micros(30);
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn are_processors_scarce() -> bool {
+    processors() < PROCESSORS_MANY
+}
+
 fn spin_ns() -> u64 {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if processors < PROCESSORS_MANY { SPIN_SCARCE_NS } else { SPIN_NS }
+    if are_processors_scarce() { SPIN_SCARCE_NS } else { SPIN_NS }
 }
 
 /// Start value of [`Builder::answer_timeout`]. A host answers in milliseconds, but guests that start at once wait for as many
@@ -139,7 +151,11 @@ impl Builder {
     pub fn connect_over(self, stream: UnixStream) -> Result<Client> {
         let opening = Opening {
             answer_timeout: self.answer_timeout,
-            waiting: Waiting { spin: Duration::from_nanos(self.spin_ns), sync_all: self.synchronous },
+            waiting: Waiting {
+                spin: Duration::from_nanos(self.spin_ns),
+                keep: if are_processors_scarce() { Duration::ZERO } else { KEEP },
+                sync_all: self.synchronous,
+            },
             sinks: Sinks {
                 stdout: self.stdout.unwrap_or_else(|| Box::new(std::io::stdout())),
                 stderr: self.stderr.unwrap_or_else(|| Box::new(std::io::stderr())),

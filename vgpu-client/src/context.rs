@@ -54,6 +54,16 @@ pub struct MemoryInfo {
     pub total_bytes: u64,
 }
 
+impl ContextInner {
+    pub(crate) fn create_stream(&self, options: StreamOptions) -> Result<Arc<StreamCore>> {
+        if !options.non_blocking {
+            // Its work is the legacy stream's to wait for, too, from now on.
+            self.legacy.ask_from_now_on();
+        }
+        StreamCore::create(&self.session, self.id, options).map(Arc::new)
+    }
+}
+
 impl Context {
     pub(crate) fn create(session: &Arc<Session>, primary: bool) -> Result<Self> {
         let (index, generation) = session.tables.contexts.mint()?;
@@ -62,7 +72,7 @@ impl Context {
             session.tables.contexts.release(index);
             error
         };
-        let legacy = session.mint_stream().map_err(release)?;
+        let legacy = session.mint_stream(index).map_err(release)?;
         let body = body::CtxCreate {
             context: id.raw().into(),
             legacy_stream: legacy.raw().into(),
@@ -105,10 +115,7 @@ impl Context {
         self.check()?;
         let session = self.session();
         session.adopt_orphans();
-        let waited = session.call(0, &body::CtxSynchronize { context: self.inner.id.raw().into() }, &[]);
-        // After a fault too: the text of a failed assertion came before it.
-        session.link.wait_output(&session.fate, session.control.output_bytes());
-        waited?;
+        session.wait_context(self.index())?;
         self.check()
     }
 
@@ -172,8 +179,7 @@ impl Context {
     /// As [`Context::stream`].
     pub fn stream_with(&self, options: StreamOptions) -> Result<Stream> {
         self.check()?;
-        let core = StreamCore::create(self.session(), self.inner.id, options)?;
-        Ok(Stream::new(self.clone(), Arc::new(core)))
+        Ok(Stream::new(self.clone(), self.inner.create_stream(options)?))
     }
 
     /// The legacy default stream: it waits for all blocking streams of the context, and they wait for it.

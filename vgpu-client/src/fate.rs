@@ -10,6 +10,7 @@ use vgpu_window::{fork, futex};
 
 use crate::control::{Bed, Control};
 use crate::errors::{Ended, Error, Result};
+use crate::session::Waiting;
 
 /// How long a call that finds the session's error word set waits for the message that explains it. The host sends it
 /// before it sets the word or right after, so this passes only where the host died in between.
@@ -96,7 +97,7 @@ impl Fate {
         Ok(())
     }
 
-    /// Waits until `poll` gives a value: spins for `spin`, then sleeps.
+    /// Waits until `poll` gives a value: spins, then sleeps.
     ///
     /// # Errors
     /// The session's end, or what `poll` fails with.
@@ -104,10 +105,10 @@ impl Fate {
         &self,
         control: &Control,
         bed: Bed<'_>,
-        spin: Duration,
+        waiting: Waiting,
         mut poll: impl FnMut() -> Result<Option<T>>,
     ) -> Result<T> {
-        if let Some(value) = self.spin(control, spin, &mut poll)? {
+        if let Some(value) = self.spin(control, waiting, &mut poll)? {
             return Ok(value);
         }
         loop {
@@ -134,7 +135,7 @@ impl Fate {
     fn spin<T>(
         &self,
         control: &Control,
-        spin: Duration,
+        waiting: Waiting,
         poll: &mut impl FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         // Reading the clock costs as much as a few polls, so it is read once in a while only.
@@ -149,12 +150,15 @@ impl Fate {
             }
             self.gate(control)?;
             // Not before the first polls: an answer that comes at once needs no clock.
-            if start.get_or_insert_with(Instant::now).elapsed() >= spin {
+            let waited = start.get_or_insert_with(Instant::now).elapsed();
+            if waited >= waiting.spin {
                 return Ok(None);
             }
             // An answer that did not come at once may need this very core: with fewer cores than pollers, who is waited
             // for would otherwise get it only when this thread's time slice ends.
-            std::thread::yield_now();
+            if waited >= waiting.keep {
+                std::thread::yield_now();
+            }
         }
     }
 }

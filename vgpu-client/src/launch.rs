@@ -100,6 +100,9 @@ impl Stream {
         self.context().is_same(function.context(), "function")?;
         function.check_shape(&config)?;
         self.check_attributes(attributes)?;
+        if attributes.iter().any(LaunchAttribute::is_programmatic) {
+            self.note_programmatic();
+        }
         let launch = Launch { function, config: &config, attributes, args };
         let sent = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.try_borrow_mut().ok()?;

@@ -8,7 +8,7 @@ use vgpu_window::fork;
 
 use crate::context::{Context, ContextInner};
 use crate::errors::Result;
-use crate::stream::{Stream, StreamCore, StreamOptions};
+use crate::stream::{Stream, StreamOptions};
 
 thread_local! {
     static OWNED: RefCell<Owned> = RefCell::new(Owned { thread: thread::current().id(), contexts: Vec::new() });
@@ -44,7 +44,7 @@ pub(crate) fn stream(context: &Context) -> Result<Stream> {
         None => {
             context.check()?;
             let options = StreamOptions { non_blocking: false, priority: 0 };
-            let core = Arc::new(StreamCore::create(context.session(), context.inner.id, options)?);
+            let core = context.inner.create_stream(options)?;
             let owner = Arc::downgrade(&context.inner);
             // Only this thread adds a stream under its id, so none is replaced. A thread that ends already (this is
             // called from the destructor of another thread-local object) leaves its stream to the context.

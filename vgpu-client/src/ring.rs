@@ -48,12 +48,16 @@ struct Producer {
     /// What was last read of the consumer's head. Read again only when there seems to be no room, as each read takes
     /// the cache line away from the consumer.
     head: u64,
+    /// Slots that were ever given to a stream: the first so many.
+    used: usize,
     streams: Box<[Account]>,
 }
 
 /// What a stream slot has issued and got back, over all its generations.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
+    /// Slot of the context that the stream there belongs to. A slot is given away only once all its work is done.
+    context: u32,
     issued: (u64, u64),
     /// As last read of the window.
     retired: (u64, u64),
@@ -71,7 +75,7 @@ impl Account {
 impl Ring {
     pub(crate) fn new() -> Self {
         let streams = vec![Account::default(); STREAMS_MAX as usize].into_boxed_slice();
-        Self { producer: Mutex::new(Producer { tail: 0, head: 0, streams }) }
+        Self { producer: Mutex::new(Producer { tail: 0, head: 0, used: 0, streams }) }
     }
 
     /// Places a frame, for a command of the stream in slot `stream` where it is stream-ordered. The caller kicks.
@@ -89,6 +93,24 @@ impl Ring {
         let producer = self.producer.lock();
         let mut accounts = (0..).zip(&producer.streams);
         accounts.all(|(slot, account)| account.issued.0 == 0 || control.completed(slot) >= account.issued.0)
+    }
+
+    /// Says whose the stream in a slot is from now on.
+    pub(crate) fn assign(&self, stream: u32, context: u32) {
+        let mut producer = self.producer.lock();
+        producer.used = producer.used.max(stream as usize + 1);
+        producer.streams[stream as usize].context = context;
+    }
+
+    /// The latest command of each stream of a context that is not through, destroyed streams among them.
+    pub(crate) fn unfinished(&self, control: &Control, context: u32) -> Vec<Ticket> {
+        let producer = self.producer.lock();
+        let of_context =
+            (0..).zip(&producer.streams[..producer.used]).filter(|(_, account)| account.context == context);
+        of_context
+            .map(|(stream, account)| Ticket { stream, number: account.issued.0, position: 0 })
+            .filter(|ticket| ticket.number != 0 && control.completed(ticket.stream) < ticket.number)
+            .collect()
     }
 
     /// Number of the latest command in a stream slot.

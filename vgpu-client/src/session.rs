@@ -94,6 +94,8 @@ enum Object {
 pub(crate) struct Waiting {
     /// How long a waiting thread polls before it sleeps.
     pub(crate) spin: Duration,
+    /// How long it polls before it offers its processor to others between its looks.
+    pub(crate) keep: Duration,
     /// Whether every call waits for its own work.
     pub(crate) sync_all: bool,
 }
@@ -200,16 +202,15 @@ impl Session {
     /// Waits until credit of a stream came back since `seen`. Another thread may take it: the caller looks again.
     fn wait_credit(&self, stream: u32, seen: (u64, u64)) -> Result<()> {
         let bed = self.control.stream_bed(stream);
-        self.fate.wait(&self.control, bed, self.waiting.spin, || {
+        self.fate.wait(&self.control, bed, self.waiting, || {
             Ok((self.control.retired(stream) != seen).then_some(()))
         })
     }
 
     fn wait_room(&self, seen: u64) -> Result<()> {
         let bed = self.control.ring_bed();
-        self.fate.wait(&self.control, bed, self.waiting.spin, || {
-            Ok((self.control.ring_head() != seen).then_some(()))
-        })
+        self.fate
+            .wait(&self.control, bed, self.waiting, || Ok((self.control.ring_head() != seen).then_some(())))
     }
 
     /// Sends a frame and waits for its answer.
@@ -255,7 +256,7 @@ impl Session {
         let slot = self.replies.acquire(&self.fate, &self.control)?;
         let ticket = self.send(stream, Some(slot.to), body, payload)?;
         let bed = self.control.reply_bed(slot.to.slot);
-        let (status, values) = self.fate.wait(&self.control, bed, self.waiting.spin, || {
+        let (status, values) = self.fate.wait(&self.control, bed, self.waiting, || {
             let answered = self.control.reply_tag(slot.to.slot) == slot.to.tag;
             Ok(answered.then(|| self.control.reply(slot.to.slot)))
         })?;
@@ -270,7 +271,7 @@ impl Session {
     /// Waits until a command is complete on the device, or `context` (if given) has a sticky error.
     pub(crate) fn wait_complete(&self, context: Option<u32>, ticket: Ticket) -> Result<()> {
         let bed = self.control.stream_bed(ticket.stream);
-        self.fate.wait(&self.control, bed, self.waiting.spin, || {
+        self.fate.wait(&self.control, bed, self.waiting, || {
             if self.is_complete(ticket) {
                 return Ok(Some(()));
             }
@@ -283,10 +284,28 @@ impl Session {
         })
     }
 
-    /// Waits until all commands of a stream so far are complete.
+    /// Asks for a mark behind all commands of a stream so far, and waits for it.
     pub(crate) fn synchronize_stream(&self, context: u32, stream: StreamId) -> Result<()> {
         let ticket = self.send(stream.raw(), None, &body::StreamSynchronize {}, &[])?;
-        let waited = self.wait_complete(Some(context), ticket);
+        self.wait_all(context, &[ticket])
+    }
+
+    /// Waits until all commands of a stream so far are complete, without a word to the host: it marks all commands sooner
+    /// or later.
+    pub(crate) fn wait_stream(&self, context: u32, stream: StreamId) -> Result<()> {
+        self.calls.count(Op::StreamSynchronize);
+        let (stream, number) = (stream.index(), self.ring.issued(stream.index()));
+        self.wait_all(context, &[Ticket { stream, number, position: 0 }])
+    }
+
+    /// As [`Session::wait_stream`], for all streams of a context.
+    pub(crate) fn wait_context(&self, context: u32) -> Result<()> {
+        self.calls.count(Op::CtxSynchronize);
+        self.wait_all(context, &self.ring.unfinished(&self.control, context))
+    }
+
+    fn wait_all(&self, context: u32, tickets: &[Ticket]) -> Result<()> {
+        let waited = tickets.iter().try_for_each(|ticket| self.wait_complete(Some(context), *ticket));
         // After a fault too: the text of a failed assertion came before it.
         self.link.wait_output(&self.fate, self.control.output_bytes());
         waited
@@ -301,8 +320,8 @@ impl Session {
         Ok(())
     }
 
-    /// Mints the name of a stream.
-    pub(crate) fn mint_stream(&self) -> Result<StreamId> {
+    /// Mints the name of a stream of the context in slot `context`.
+    pub(crate) fn mint_stream(&self, context: u32) -> Result<StreamId> {
         self.adopt_orphans();
         self.retiring.lock().retain(|ticket| {
             let complete = self.is_complete(*ticket);
@@ -312,6 +331,7 @@ impl Session {
             !complete
         });
         let (index, generation) = self.tables.streams.mint()?;
+        self.ring.assign(index, context);
         Ok(StreamId::new(index, generation))
     }
 

@@ -1,6 +1,7 @@
 //! Streams: queues of work that runs in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vgpu_proto::{ContextId, Op, StreamId, body};
 use zerocopy::IntoBytes;
@@ -67,15 +68,18 @@ pub(crate) struct StreamCore {
     pub(crate) id: StreamId,
     /// Whether dropping it destroys it. A legacy stream goes with its context.
     owned: bool,
+    /// Whether who waits for the stream must tell the host: its own commands' marks come later than need be, or do not
+    /// cover all that it waits for.
+    asks: AtomicBool,
 }
 
 impl StreamCore {
     pub(crate) fn legacy(session: &Arc<Session>, context: ContextId, id: StreamId) -> Self {
-        Self { session: Arc::clone(session), context, id, owned: false }
+        Self { session: Arc::clone(session), context, id, owned: false, asks: AtomicBool::new(false) }
     }
 
     pub(crate) fn create(session: &Arc<Session>, context: ContextId, options: StreamOptions) -> Result<Self> {
-        let id = session.mint_stream()?;
+        let id = session.mint_stream(context.index())?;
         let flags = if options.non_blocking { body::STREAM_NON_BLOCKING } else { 0 };
         let body = body::StreamCreate {
             context: context.raw().into(),
@@ -87,7 +91,12 @@ impl StreamCore {
             session.tables.streams.release(id.index());
             return Err(error);
         }
-        Ok(Self { session: Arc::clone(session), context, id, owned: true })
+        Ok(Self { session: Arc::clone(session), context, id, owned: true, asks: AtomicBool::new(false) })
+    }
+
+    /// Makes who waits for the stream tell the host.
+    pub(crate) fn ask_from_now_on(&self) {
+        self.asks.store(true, Ordering::Release);
     }
 }
 
@@ -128,8 +137,18 @@ impl Stream {
     /// The error of earlier work, a fault of the context, or the session's end.
     pub fn synchronize(&self) -> Result<()> {
         self.context.check()?;
-        self.session().synchronize_stream(self.context.index(), self.id())?;
+        let (session, context) = (self.session(), self.context.index());
+        if self.core.asks.load(Ordering::Acquire) {
+            session.synchronize_stream(context, self.id())?;
+        } else {
+            session.wait_stream(context, self.id())?;
+        }
         self.context.check()
+    }
+
+    /// Notes that a kernel may overlap the one before it: the host marks such ones only after a while, if nobody asks.
+    pub(crate) fn note_programmatic(&self) {
+        self.core.ask_from_now_on();
     }
 
     /// Whether all work queued so far is done. Answered here, from the stream's counter.
