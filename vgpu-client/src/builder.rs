@@ -12,6 +12,7 @@ use crate::connect::{self, Opening};
 use crate::errors::Result;
 use crate::link::Sinks;
 use crate::session::Waiting;
+use crate::transfer::{COPIERS_MAX, PROCESSORS_PER_COPIER};
 
 /// The socket of a guest that sets no `VGPU_SOCKET`.
 pub const DEFAULT_SOCKET: &str = "/run/vgpu/vgpu.sock";
@@ -39,6 +40,10 @@ fn are_processors_scarce() -> bool {
     processors() < PROCESSORS_MANY
 }
 
+fn copy_threads() -> usize {
+    processors() / PROCESSORS_PER_COPIER
+}
+
 fn spin_ns() -> u64 {
     if are_processors_scarce() { SPIN_SCARCE_NS } else { SPIN_NS }
 }
@@ -55,9 +60,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// | `VGPU_SOCKET` | the host's socket |
 /// | `VGPU_SYNC`, `CUDA_LAUNCH_BLOCKING` | `1`: every call waits for its own work |
 /// | `VGPU_SPIN_NS` | see [`Builder::spin_ns`] |
+/// | `VGPU_COPY_THREADS` | see [`Builder::copy_threads`] |
 pub struct Builder {
     socket: PathBuf,
     spin_ns: u64,
+    copy_threads: usize,
     synchronous: bool,
     answer_timeout: Duration,
     stdout: Option<Box<dyn Write + Send>>,
@@ -74,6 +81,7 @@ impl Builder {
         Self {
             socket: socket_from(get("VGPU_SOCKET")),
             spin_ns: number("VGPU_SPIN_NS").unwrap_or_else(spin_ns),
+            copy_threads: number("VGPU_COPY_THREADS").map_or_else(copy_threads, |count| count as usize),
             // The driver's own variable is done here: a worker in which each launch blocks would hold up other threads.
             synchronous: ["VGPU_SYNC", "CUDA_LAUNCH_BLOCKING"]
                 .iter()
@@ -99,6 +107,17 @@ impl Builder {
     #[must_use]
     pub fn spin_ns(mut self, spin_ns: u64) -> Self {
         self.spin_ns = spin_ns;
+        self
+    }
+
+    /// How many threads share a pageable copy of 8 MiB or more, from 1 to 4. Default `VGPU_COPY_THREADS`, else one for four
+    /// processors.
+    ///
+    /// 1 leaves the other processors to the program; each further one makes large copies faster, until memory is what they
+    /// wait for.
+    #[must_use]
+    pub fn copy_threads(mut self, count: usize) -> Self {
+        self.copy_threads = count;
         self
     }
 
@@ -156,6 +175,7 @@ impl Builder {
                 keep: if are_processors_scarce() { Duration::ZERO } else { KEEP },
                 sync_all: self.synchronous,
             },
+            copiers: self.copy_threads.clamp(1, COPIERS_MAX),
             sinks: Sinks {
                 stdout: self.stdout.unwrap_or_else(|| Box::new(std::io::stdout())),
                 stderr: self.stderr.unwrap_or_else(|| Box::new(std::io::stderr())),
@@ -179,6 +199,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("socket", &self.socket)
             .field("spin_ns", &self.spin_ns)
+            .field("copy_threads", &self.copy_threads)
             .field("synchronous", &self.synchronous)
             .field("answer_timeout", &self.answer_timeout)
             .finish_non_exhaustive()

@@ -39,6 +39,7 @@ static OPENING: Mutex<()> = Mutex::new(());
 pub(crate) struct Opening {
     pub(crate) answer_timeout: Duration,
     pub(crate) waiting: Waiting,
+    pub(crate) copiers: usize,
     pub(crate) sinks: Sinks,
 }
 
@@ -249,6 +250,7 @@ fn assemble(
         calls: Calls::new(),
         link,
         waiting: opening.waiting,
+        copiers: opening.copiers,
         registering: Mutex::default(),
         retiring: Mutex::default(),
         orphans: Orphans::default(),

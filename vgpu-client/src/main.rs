@@ -20,6 +20,7 @@ Environment:
   VGPU_SYNC     1: every call waits for its own work and reports its own error (CUDA_LAUNCH_BLOCKING does it too)
   VGPU_SPIN_NS  how long a waiting thread polls before it sleeps (default 2000000, or 50000 on fewer than
                 four processors; 0 where vCPUs are overcommitted)
+  VGPU_COPY_THREADS  how many threads share a large pageable copy, 1 to 4 (default: one for four processors)
   VGPU_LOG      info: say more on standard error
   VGPU_LIB_DIR  where `run` and `install` look for the shims first
   VGPU_CALLS    a folder: programs on the CUDA shim leave there what they called, `info --calls` shows it

@@ -119,6 +119,8 @@ pub(crate) struct Session {
     pub(crate) calls: Calls,
     pub(crate) link: HostLink,
     pub(crate) waiting: Waiting,
+    /// Threads of one pageable copy, at most.
+    pub(crate) copiers: usize,
     /// Held while memory of the program is pinned: two threads may want the same pages.
     pub(crate) registering: Mutex<()>,
     /// Destroyed streams, with the number of their last command: their slots are free once it is complete.

@@ -1,7 +1,10 @@
-//! Pageable copies: through staging, in chunks, both ends copying at the same time.
+//! Pageable copies: through staging, in chunks, both ends copying at the same time, large ones by several threads.
 
 use std::collections::VecDeque;
+use std::thread;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use vgpu_proto::limits::STAGING_CHUNK_BYTES;
 use vgpu_proto::{StreamId, body};
@@ -19,6 +22,17 @@ const CHUNKS_UNDER_WAY: usize = 8;
 /// is on its way while the guest waits for one.
 const CHUNKS_PER_MARK: usize = CHUNKS_UNDER_WAY / 2;
 
+/// Bytes of a copy for each thread that takes part, at least. A thread starts in some 30 us, in which one that runs copies
+/// 300 KiB.
+const THREAD_BYTES_MIN: usize = 4 << 20;
+
+/// Threads of one copy, at most. Each keeps [`CHUNKS_UNDER_WAY`], so that all of them find room in staging; more add little,
+/// as memory is what they wait for.
+pub(crate) const COPIERS_MAX: usize = 4;
+
+/// Processors for each thread of a copy: those of a program have work of their own.
+pub(crate) const PROCESSORS_PER_COPIER: usize = 4;
+
 /// Pause of a copy that found the reserve in use. Everything in it moves on its own, within a few chunks' time.
 const RESERVE_PAUSE: Duration = Duration::from_micros(100);
 
@@ -34,6 +48,30 @@ impl<'a> Transfer<'a> {
     /// Copies to the device. Returns once the source was read; the copy itself is asynchronous, up to the command that
     /// is returned (`None` where there is nothing to copy).
     pub(crate) fn to_device(self, destination: u64, source: &[u8]) -> Result<Option<Ticket>> {
+        let piece_bytes = self.piece_bytes(source.len());
+        let lasts = in_turn_or_at_once(source.chunks(piece_bytes).enumerate().collect(), |(at, piece)| {
+            self.piece_to_device(destination + (at * piece_bytes) as u64, piece)
+        })?;
+        Ok(lasts.into_iter().flatten().max_by_key(|ticket| ticket.number))
+    }
+
+    /// Copies to the host. Returns once all is there.
+    pub(crate) fn to_host(self, source: u64, destination: &mut [u8]) -> Result<()> {
+        let piece_bytes = self.piece_bytes(destination.len());
+        let pieces = destination.chunks_mut(piece_bytes).enumerate().collect();
+        in_turn_or_at_once(pieces, |(at, piece)| {
+            self.piece_to_host(source + (at * piece_bytes) as u64, piece)
+        })
+        .map(drop)
+    }
+
+    /// Bytes of a copy that one thread copies: a multiple of a chunk.
+    fn piece_bytes(self, bytes: usize) -> usize {
+        let threads = self.session.copiers.min(bytes / THREAD_BYTES_MIN).max(1);
+        bytes.div_ceil(threads).next_multiple_of(STAGING_CHUNK_BYTES as usize).max(1)
+    }
+
+    fn piece_to_device(self, destination: u64, source: &[u8]) -> Result<Option<Ticket>> {
         let chunk_bytes = STAGING_CHUNK_BYTES as usize;
         let mut under_way: VecDeque<Ticket> = VecDeque::new();
         let mut address = destination;
@@ -69,8 +107,7 @@ impl<'a> Transfer<'a> {
         Ok(last)
     }
 
-    /// Copies to the host. Returns once all is there.
-    pub(crate) fn to_host(self, source: u64, destination: &mut [u8]) -> Result<()> {
+    fn piece_to_host(self, source: u64, destination: &mut [u8]) -> Result<()> {
         let mut under_way: VecDeque<(Chunk<'a>, &mut [u8])> = VecDeque::new();
         let mut address = source;
         let chunks = destination.len().div_ceil(STAGING_CHUNK_BYTES as usize);
@@ -128,6 +165,39 @@ impl<'a> Transfer<'a> {
         self.session.synchronize_stream(self.context, self.stream)?;
         self.session.stage_privileged(stream, bytes)
     }
+}
+
+/// Does all pieces of a copy, each by a thread; where the system starts no more threads, those there are do the rest.
+fn in_turn_or_at_once<P: Send, T: Send>(
+    pieces: Vec<P>,
+    copy: impl Fn(P) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let helpers = pieces.len().saturating_sub(1);
+    let pieces = Mutex::new(pieces);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            // A statement of its own, so that the lock is not held for the copy.
+            let piece = pieces.lock().pop();
+            match piece {
+                Some(piece) => done.push(copy(piece)?),
+                None => return Ok(done),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().name("vgpu-copy".into()).spawn_scoped(scope, work);
+        let started: Vec<_> = (0..helpers).map_while(|at| start(at).ok()).collect();
+        let mut all = work();
+        for helper in started {
+            let done = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            all = all.and_then(|mut all| {
+                all.extend(done?);
+                Ok(all)
+            });
+        }
+        all
+    })
 }
 
 impl Session {

@@ -36,14 +36,16 @@ fn a_kernel_doubles_what_was_copied() {
 
 #[test]
 fn long_copies_go_through_staging_in_pieces_both_ways() {
-    let (_host, client) = open();
-    let stream = client.context().unwrap().stream().unwrap();
-    let buffer = stream.context().alloc_bytes((40 << 20) + 12345).unwrap();
-    let source: Vec<u8> = (0..buffer.len()).map(|at| (at * 7 + at / 4096) as u8).collect();
-    stream.copy_to_device(&buffer, &source).unwrap();
-    let mut back = vec![0; source.len()];
-    stream.copy_to_host(&buffer, &mut back).unwrap();
-    assert!(back == source);
+    for threads in [1, 3, 4] {
+        let (_host, client) = open_with(Builder::new().copy_threads(threads), |_| {});
+        let stream = client.context().unwrap().stream().unwrap();
+        let buffer = stream.context().alloc_bytes((40 << 20) + 12345).unwrap();
+        let source: Vec<u8> = (0..buffer.len()).map(|at| (at * 7 + at / 4096) as u8).collect();
+        stream.copy_to_device(&buffer, &source).unwrap();
+        let mut back = vec![0; source.len()];
+        stream.copy_to_host(&buffer, &mut back).unwrap();
+        assert!(back == source);
+    }
 }
 
 #[test]
