@@ -84,10 +84,8 @@ pub enum WindowError {
         "the descriptor is not a memfd of ordinary pages: create it with memfd_create and without MFD_HUGETLB"
     )]
     NotMemfd,
-    /// The memory file could still change its size, which would make accesses fault.
-    #[error(
-        "the memfd lacks the seals {missing}: add F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_SEAL before sending it"
-    )]
+    /// The memory file could still change its size, which would make accesses fault, or bytes that must not change.
+    #[error("the memfd lacks the seals {missing}: add them before sending it")]
     NotSealed {
         /// The names of the seals that are not set.
         missing: String,

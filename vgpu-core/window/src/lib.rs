@@ -4,7 +4,7 @@
 //! one of the project with `unsafe` code: it maps such memory ([`Region`]), keeps address ranges free for it
 //! ([`Reservation`]) and copies into and out of it so that a racing writer can spoil the bytes but nothing
 //! else. It also holds what the two ends need before and beside a window: shared [`futex`] waits and a message
-//! socket that carries descriptors ([`link`](mod@link)).
+//! socket that carries descriptors ([`link`](mod@link)); and memory that nobody changes any more ([`sealed`]).
 //!
 //! It is not a protocol: it neither knows nor checks what the bytes mean.
 //!
@@ -48,6 +48,8 @@ mod read_once;
 mod region;
 #[expect(unsafe_code, reason = "replaces pages inside a range that it owns")]
 mod reservation;
+#[expect(unsafe_code, reason = "maps bytes that nobody changes any more")]
+pub mod sealed;
 
 #[cfg(any(test, feature = "test-util"))]
 pub use counting::CountingRegion;

@@ -22,19 +22,53 @@ const WRITE_SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::FUTURE_WRITE);
 
 /// Makes a zero-filled memory file of `bytes` bytes and seals its size.
 pub(crate) fn create(name: &str, bytes: u64) -> Result<OwnedFd, WindowError> {
+    let file = create_empty(name)?;
+    rustix::fs::ftruncate(&file, bytes).map_err(WindowError::os("ftruncate"))?;
+    add_seals(&file, SEALS)?;
+    Ok(file)
+}
+
+/// Makes an empty memory file that can be sealed.
+pub(crate) fn create_empty(name: &str) -> Result<OwnedFd, WindowError> {
     if name.len() > NAME_BYTES_MAX || name.contains('\0') {
         return Err(WindowError::BadName { max_bytes: NAME_BYTES_MAX });
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let file = rustix::fs::memfd_create(name, flags).map_err(WindowError::os("memfd_create"))?;
-    rustix::fs::ftruncate(&file, bytes).map_err(WindowError::os("ftruncate"))?;
-    rustix::fs::fcntl_add_seals(&file, SEALS).map_err(WindowError::os("fcntl(F_ADD_SEALS)"))?;
-    Ok(file)
+    rustix::fs::memfd_create(name, flags).map_err(WindowError::os("memfd_create"))
+}
+
+/// Seals size and bytes for ever. Fails while a writable mapping is there.
+pub(crate) fn freeze(file: &OwnedFd) -> Result<(), WindowError> {
+    add_seals(file, SEALS | SealFlags::WRITE)
+}
+
+fn add_seals(file: &OwnedFd, seals: SealFlags) -> Result<(), WindowError> {
+    rustix::fs::fcntl_add_seals(file, seals).map_err(WindowError::os("fcntl(F_ADD_SEALS)"))
 }
 
 /// Checks that accesses to a mapping of `file`, which may come from a hostile peer, can never fault: it is a
 /// memory file of ordinary pages, its size is sealed, and it has the `bytes` bytes that were announced.
 pub(crate) fn check(file: BorrowedFd<'_>, bytes: u64) -> Result<(), WindowError> {
+    let seals = seals(file)?;
+    check_seals(seals, SEALS)?;
+    // Mapping it would fail as well, but inside a reservation old kernels unmap what was there before they say so.
+    let flags = rustix::fs::fcntl_getfl(file).map_err(WindowError::os("fcntl(F_GETFL)"))?;
+    if flags & OFlags::RWMODE != OFlags::RDWR || seals.intersects(WRITE_SEALS) {
+        return Err(WindowError::NotWritable);
+    }
+    // The order matters: only once the size is sealed does it say anything about the future.
+    check_size(file, bytes)
+}
+
+/// Checks that neither the `bytes` bytes of `file` nor their number can ever change, and that reading them through a
+/// mapping never faults.
+pub(crate) fn check_frozen(file: BorrowedFd<'_>, bytes: u64) -> Result<(), WindowError> {
+    check_seals(seals(file)?, SEALS | SealFlags::WRITE)?;
+    check_size(file, bytes)
+}
+
+/// The seals of a memory file of ordinary pages.
+pub(crate) fn seals(file: BorrowedFd<'_>) -> Result<SealFlags, WindowError> {
     // Only memory files have seals to ask for.
     let seals = rustix::fs::fcntl_get_seals(file).map_err(|_| WindowError::NotMemfd)?;
     // Pages of hugetlbfs run out while a file is in use, and then an access raises SIGBUS.
@@ -42,22 +76,19 @@ pub(crate) fn check(file: BorrowedFd<'_>, bytes: u64) -> Result<(), WindowError>
     if u64::try_from(system.f_type) != Ok(TMPFS_MAGIC) {
         return Err(WindowError::NotMemfd);
     }
-    let missing = SEALS.difference(seals);
-    if !missing.is_empty() {
-        return Err(WindowError::NotSealed { missing: seal_names(missing) });
-    }
-    // Mapping it would fail as well, but inside a reservation old kernels unmap what was there before they say so.
-    let flags = rustix::fs::fcntl_getfl(file).map_err(WindowError::os("fcntl(F_GETFL)"))?;
-    if flags & OFlags::RWMODE != OFlags::RDWR || seals.intersects(WRITE_SEALS) {
-        return Err(WindowError::NotWritable);
-    }
-    // The order matters: only once the size is sealed does it say anything about the future.
+    Ok(seals)
+}
+
+fn check_seals(seals: SealFlags, wanted: SealFlags) -> Result<(), WindowError> {
+    let missing = wanted.difference(seals);
+    if missing.is_empty() { Ok(()) } else { Err(WindowError::NotSealed { missing: seal_names(missing) }) }
+}
+
+/// Checks how long a file is now.
+pub(crate) fn check_size(file: BorrowedFd<'_>, bytes: u64) -> Result<(), WindowError> {
     let stat = rustix::fs::fstat(file).map_err(WindowError::os("fstat"))?;
     let actual = u64::try_from(stat.st_size).unwrap_or(0);
-    if actual != bytes {
-        return Err(WindowError::SizeMismatch { expected: bytes, actual });
-    }
-    Ok(())
+    if actual == bytes { Ok(()) } else { Err(WindowError::SizeMismatch { expected: bytes, actual }) }
 }
 
 /// The kernel's names of `seals`, separated by commas.
@@ -66,6 +97,7 @@ fn seal_names(seals: SealFlags) -> String {
         (SealFlags::SHRINK, "F_SEAL_SHRINK"),
         (SealFlags::GROW, "F_SEAL_GROW"),
         (SealFlags::SEAL, "F_SEAL_SEAL"),
+        (SealFlags::WRITE, "F_SEAL_WRITE"),
     ];
     let present: Vec<&str> =
         names.iter().filter(|(seal, _)| seals.contains(*seal)).map(|(_, name)| *name).collect();
