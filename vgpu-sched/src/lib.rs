@@ -21,8 +21,10 @@ extern crate alloc;
 
 pub mod admission;
 pub mod deadline;
+pub mod rate;
 pub mod time;
 
 pub use admission::{Admission, Refused, TenantId};
 pub use deadline::Deadline;
+pub use rate::Allowance;
 pub use time::{Duration, Instant};
