@@ -60,7 +60,7 @@ impl InProcess {
             arena,
         };
         let Parts { dispatcher, regions, descriptions, .. } =
-            open(config, Arc::new(NullDevice::default()), Arc::new(Open), Arc::new(Open))
+            open(config, Arc::new(NullDevice::default()), Arc::new(Open), Arc::new(Open), Arc::new(Open))
                 .expect("memory is left");
         let control =
             Region::map_shared(regions[0].as_fd(), descriptions[0].bytes).expect("the session sealed it");

@@ -8,7 +8,7 @@ use vgpu_core::device::{
     LoadedModule, MemoryAccess, MemoryKey, ModuleKey, Occupancy, Payer, StreamKey, TENSOR_MAP_BYTES,
     TensorMap, VirtualMemory, Work,
 };
-use vgpu_core::session::{CreditKind, CreditSource, SessionSink};
+use vgpu_core::session::{CreditKind, CreditSource, ImageStore, SessionSink};
 use vgpu_proto::control::{CompileReport, FunctionDescription, OutputStream, ParamDescription};
 use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::handshake::DeviceDescription;
@@ -18,7 +18,7 @@ use vgpu_window::{Region, Reservation};
 /// Parameter bytes of the null device's only kernel: three addresses and a count, as a vector addition has.
 pub const PARAMS_BYTES: u32 = 28;
 
-/// Grants what is asked for, hears nothing.
+/// Grants what is asked for, hears nothing, keeps nothing.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "it has no state")]
 pub struct Open;
@@ -34,6 +34,8 @@ impl CreditSource for Open {
 impl SessionSink for Open {
     fn output(&self, _stream: OutputStream, _bytes: &[u8]) {}
 }
+
+impl ImageStore for Open {}
 
 /// The device.
 #[derive(Debug, Default)]

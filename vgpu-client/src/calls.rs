@@ -77,6 +77,7 @@ pub const fn driver_calls(op: Op) -> &'static str {
         Op::Memset => "cuMemsetD8, cuMemsetD16, cuMemsetD32 and their Async forms",
         Op::PointerGetAttribute => "cuPointerGetAttribute, cuMemGetAddressRange",
         Op::ModuleLoad => "cuModuleLoad, cuModuleLoadData, cuModuleLoadDataEx",
+        Op::ModuleLoadKept => "the same, of an image that the host may keep from an earlier session",
         Op::ModuleUnload => "cuModuleUnload",
         Op::ModuleGetFunction => "cuModuleGetFunction",
         Op::ModuleGetGlobal => "cuModuleGetGlobal",

@@ -10,8 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{
-    ALLOWED_VARIABLES, AddressPlan, Answer, FEATURE_COHERENT, GuestProcess, Hello, Limits, VERSION_MAX,
-    VERSION_MIN, Variable, Welcome,
+    ALLOWED_VARIABLES, AddressPlan, Answer, FEATURE_COHERENT, FEATURE_IMAGES, GuestProcess, Hello, Limits,
+    VERSION_MAX, VERSION_MIN, Variable, Welcome,
 };
 use vgpu_proto::limits::{self, ARENA_RANGE_BYTES, CONTROL_BYTES_MAX, HEAP_RANGE_BYTES};
 use vgpu_proto::{RegionId, window};
@@ -127,7 +127,7 @@ fn greet(link: &Link, plans: Vec<AddressPlan>, timeout: Duration) -> Result<Mess
     let hello = Hello {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
-        features: FEATURE_COHERENT,
+        features: FEATURE_COHERENT | FEATURE_IMAGES,
         plans,
         variables: variables(|name| std::env::var(name).ok()),
         process: GuestProcess {
@@ -173,7 +173,7 @@ fn check(welcome: &Welcome, offered: usize) -> Result<()> {
     if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
         return Err(ConnectError::Version { version, min: VERSION_MIN, max: VERSION_MAX }.into());
     }
-    if welcome.features != FEATURE_COHERENT {
+    if welcome.features & !FEATURE_IMAGES != FEATURE_COHERENT {
         return Err(HostFault::Features { features: welcome.features }.into());
     }
     if usize::from(welcome.plan) >= offered {
@@ -236,6 +236,7 @@ fn assemble(
     Ok(Session {
         id: welcome.session,
         version: welcome.version,
+        host_keeps_images: welcome.features & FEATURE_IMAGES != 0,
         limits: welcome.limits,
         device: welcome.device,
         tables: Tables::new(&welcome.limits),

@@ -12,6 +12,7 @@ use vgpu_window::ProgramPages;
 
 use crate::errors::{Misuse, Result};
 use crate::event::{Event, EventOptions};
+use crate::image::ImageName;
 use crate::memory::{DeviceBuffer, DevicePtr, Element};
 use crate::module::Module;
 use crate::per_thread;
@@ -225,10 +226,36 @@ impl Context {
     /// # Errors
     /// As [`Context::load_module`]; [`Misuse::LinkInputs`] for too many options.
     pub fn load_module_with(&self, image: impl AsRef<[u8]>, options: &[JitOption]) -> Result<Module> {
-        if options.len() > JIT_OPTIONS_MAX {
-            return Err(Misuse::LinkInputs { inputs: 1, options: options.len() }.into());
-        }
+        check_options(options)?;
         Module::load(self, image.as_ref(), options)
+    }
+
+    /// Whether the host keeps images from one session to the next, so that it is worth while to ask.
+    #[doc(hidden)]
+    pub fn host_keeps_images(&self) -> bool {
+        self.session().host_keeps_images
+    }
+
+    /// Loads an image of that name which the host keeps from an earlier session of the tenant; `None` where it keeps none.
+    /// [`Context::load_module_with`] does both this and [`Context::send_module`]; for who knows an image's name before its
+    /// bytes.
+    ///
+    /// # Errors
+    /// As [`Context::load_module_with`].
+    #[doc(hidden)]
+    pub fn load_kept_module(&self, name: ImageName, options: &[JitOption]) -> Result<Option<Module>> {
+        check_options(options)?;
+        Module::load_kept(self, name, options)
+    }
+
+    /// As [`Context::load_module_with`], without asking whether the host keeps the image.
+    ///
+    /// # Errors
+    /// As [`Context::load_module_with`].
+    #[doc(hidden)]
+    pub fn send_module(&self, image: impl AsRef<[u8]>, options: &[JitOption]) -> Result<Module> {
+        check_options(options)?;
+        Module::load_sent(self, image.as_ref(), options)
     }
 
     /// Whether the other object is of the same session.
@@ -240,6 +267,11 @@ impl Context {
     pub(crate) fn is_same(&self, other: &Self, what: &'static str) -> Result<()> {
         if Arc::ptr_eq(&self.inner, &other.inner) { Ok(()) } else { Err(Misuse::Foreign { what }.into()) }
     }
+}
+
+fn check_options(options: &[JitOption]) -> Result<(), Misuse> {
+    let options = options.len();
+    if options > JIT_OPTIONS_MAX { Err(Misuse::LinkInputs { inputs: 1, options }) } else { Ok(()) }
 }
 
 impl Drop for ContextInner {

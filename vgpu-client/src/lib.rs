@@ -58,6 +58,7 @@ mod function;
 mod graph;
 mod handles;
 mod heap;
+mod image;
 mod launch;
 mod layout;
 mod link;
@@ -92,6 +93,8 @@ pub use errors::{ConnectError, Ended, Error, HostFault, Misuse, Result};
 pub use event::{Event, EventOptions};
 pub use function::{Function, FunctionAttributes};
 pub use graph::{Graph, GraphObjects};
+#[doc(hidden)]
+pub use image::ImageName;
 pub use launch::LaunchConfig;
 pub use linker::Linked;
 pub use memory::{DeviceBuffer, DevicePtr, Element};

@@ -8,12 +8,15 @@ use vgpu_proto::codec;
 use vgpu_proto::control::{CompileReport, FunctionDescription, FunctionNames, ModuleDescription};
 use vgpu_proto::jit::{JitOption, encode_options};
 use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX, NAME_BYTES_MAX};
+use vgpu_proto::operation::Operation;
 use vgpu_proto::{FunctionId, ModuleId, Op, RegionId, Status, body};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::context::Context;
 use crate::errors::{Error, HostFault, Misuse, Result};
 use crate::function::{Function, FunctionData};
 use crate::heap::PinnedAllocation;
+use crate::image::ImageName;
 use crate::memory::DevicePtr;
 use crate::session::Session;
 use crate::staging::Chunk;
@@ -93,39 +96,81 @@ impl<'a> Loading<'a> {
 }
 
 impl Module {
+    /// Loads an image. One that the host keeps from an earlier session does not travel.
     pub(crate) fn load(context: &Context, image: &[u8], options: &[JitOption]) -> Result<Self> {
+        if context.session().host_keeps_images
+            && let Some(name) = ImageName::of(image)
+            && let Some(module) = Self::load_kept(context, name, options)?
+        {
+            return Ok(module);
+        }
+        Self::load_sent(context, image, options)
+    }
+
+    /// Loads an image that the host keeps; `None` where it does not, or not any more.
+    pub(crate) fn load_kept(
+        context: &Context,
+        name: ImageName,
+        options: &[JitOption],
+    ) -> Result<Option<Self>> {
+        context.check()?;
+        let answer = context.session().stage_privileged(0, ANSWER_BYTES)?;
+        Self::ask(context, &answer, options, |module| body::ModuleLoadKept {
+            context: context.inner.id.raw().into(),
+            module: module.raw().into(),
+            image_bytes: name.bytes.into(),
+            reply_offset: answer.offset.into(),
+            reply_bytes: CONTROL_BYTES_MAX.into(),
+            reserved: 0.into(),
+            digest: name.digest.0,
+        })
+    }
+
+    /// Sends an image and loads it.
+    pub(crate) fn load_sent(context: &Context, image: &[u8], options: &[JitOption]) -> Result<Self> {
         let bytes = image.len() as u64;
         if bytes == 0 || bytes > IMAGE_BYTES_MAX {
             return Err(Misuse::ImageSize { bytes, max: IMAGE_BYTES_MAX }.into());
         }
         context.check()?;
-        let session = context.session();
-        let loading = Loading::place(session, image)?;
-        let (index, generation) = session.tables.modules.mint()?;
-        let id = ModuleId::new(index, generation);
+        let loading = Loading::place(context.session(), image)?;
         let (region, offset) = loading.image();
-        let body = body::ModuleLoad {
+        let loaded = Self::ask(context, &loading.chunk, options, |module| body::ModuleLoad {
             context: context.inner.id.raw().into(),
-            module: id.raw().into(),
+            module: module.raw().into(),
             image_offset: offset.into(),
             image_bytes: bytes.into(),
             reply_offset: loading.chunk.offset.into(),
             reply_bytes: CONTROL_BYTES_MAX.into(),
             image_region: region.0.into(),
-        };
-        let outcome = session.ask(0, &body, &encode_options(options)).and_then(|(status, [length, ..])| {
-            let told = answered(&loading.chunk, length)?;
-            if status.is_success() {
-                return codec::decode(&told).map_err(|_| HostFault::Description.into());
-            }
-            Err(Error::explained(Op::ModuleLoad, status, &told))
         });
-        let description: ModuleDescription = outcome.inspect_err(|error| {
-            // Only where the host said no is the name free; after a broken answer it may hold the module.
-            if matches!(error, Error::Call { .. }) {
-                session.tables.modules.release(index);
+        // Nothing more can be sent than all of it.
+        loaded?.ok_or_else(|| HostFault::Description.into())
+    }
+
+    /// Asks for a load, whose body names the module; `None` where the host wants the image sent.
+    fn ask<B: Operation + IntoBytes + Immutable>(
+        context: &Context,
+        answer: &Chunk<'_>,
+        options: &[JitOption],
+        body: impl FnOnce(ModuleId) -> B,
+    ) -> Result<Option<Self>> {
+        let session = context.session();
+        let (index, generation) = session.tables.modules.mint()?;
+        let id = ModuleId::new(index, generation);
+        let outcome = session.ask(0, &body(id), &encode_options(options));
+        let outcome = outcome.and_then(|(status, [length, is_wanted, ..])| {
+            let told = answered(answer, length)?;
+            if status.is_success() {
+                return codec::decode(&told).map(Some).map_err(|_| HostFault::Description.into());
             }
-        })?;
+            if is_wanted == 1 { Ok(None) } else { Err(Error::explained(Op::ModuleLoad, status, &told)) }
+        });
+        // Only where the host said no is the name free; after a broken answer it may hold the module.
+        if matches!(outcome, Ok(None) | Err(Error::Call { .. })) {
+            session.tables.modules.release(index);
+        }
+        let Some(description) = outcome? else { return Ok(None) };
         let inner = Inner {
             context: context.clone(),
             id,
@@ -134,7 +179,7 @@ impl Module {
             looking: Mutex::default(),
             globals: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Some(Self { inner: Arc::new(inner) }))
     }
 
     /// How many kernels it has. Answered here.

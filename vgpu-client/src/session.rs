@@ -105,6 +105,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) version: u16,
+    pub(crate) host_keeps_images: bool,
     pub(crate) limits: Limits,
     pub(crate) device: DeviceDescription,
     pub(crate) control: Arc<Control>,

@@ -247,6 +247,24 @@ bodies! {
         /// [`crate::RegionId`] that holds the image.
         image_region: U32,
     }
+    /// See [`Op::ModuleLoadKept`]. As [`ModuleLoad`], of an image that does not travel. Where the host does not keep it,
+    /// answers `NOT_FOUND` and 1 in value 1: the guest is to send it.
+    ModuleLoadKept [72] {
+        /// [`crate::ContextId`].
+        context: U64,
+        /// Minted [`crate::ModuleId`].
+        module: U64,
+        /// Length of the image.
+        image_bytes: U64,
+        /// Where in staging the description goes.
+        reply_offset: U64,
+        /// Room there, at most [`crate::limits::CONTROL_BYTES_MAX`].
+        reply_bytes: U32,
+        /// Zero.
+        reserved: U32,
+        /// [`crate::ImageDigest`] of the image.
+        digest: [u8; 32],
+    }
     /// See [`Op::ModuleUnload`].
     ModuleUnload [8] {
         /// [`crate::ModuleId`].

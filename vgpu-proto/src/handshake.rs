@@ -18,6 +18,9 @@ pub const VERSION_MAX: u16 = 1;
 /// Feature bit: both ends see each other's writes to the window (shared memory rather than a byte stream).
 pub const FEATURE_COHERENT: u64 = 1 << 0;
 
+/// Feature bit: the host keeps images for later sessions, so that asking for one by its digest is worth the hashing.
+pub const FEATURE_IMAGES: u64 = 1 << 1;
+
 /// CUDA variables of the guest that its worker may see. Everything else stays in the guest. `CUDA_FORCE_PTX_JIT` is the
 /// guest's: it chooses the code, and a worker's driver with it would refuse what was compiled.
 pub const ALLOWED_VARIABLES: &[&str] = &[

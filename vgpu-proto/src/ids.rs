@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -80,4 +82,17 @@ impl RegionId {
     pub const CONTROL: Self = Self(0);
     /// Bytes of pageable copies and of images on their way.
     pub const STAGING: Self = Self(1);
+}
+
+/// Name of an image among those that a host keeps: the SHA-256 of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImageDigest(pub [u8; 32]);
+
+/// Its first bytes, which tell images apart for people.
+impl fmt::Debug for ImageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ImageDigest(")?;
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("...)")
+    }
 }

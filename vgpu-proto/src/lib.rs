@@ -27,7 +27,7 @@ pub mod window;
 
 pub use attribute::LaunchAttribute;
 pub use frame::{FrameHeader, Request};
-pub use ids::{ContextId, EventId, FunctionId, GraphId, ModuleId, RegionId, StreamId};
+pub use ids::{ContextId, EventId, FunctionId, GraphId, ImageDigest, ModuleId, RegionId, StreamId};
 pub use operation::{Class, Op, Operation, Order};
 pub use status::Status;
 pub use violation::Violation;

@@ -99,6 +99,14 @@ pub const STAGING_CHUNK_BYTES: u64 = 256 << 10;
 /// Largest module image, in bytes. The largest cubins in use are some tens of MiB.
 pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
 
+/// Smallest image that a host keeps and a guest asks for by its digest, in bytes. Smaller ones travel through staging: a
+/// mebibyte takes a tenth of a millisecond once staging was used, and its SHA-256 alone five times as long. Larger ones need
+/// pinned memory of their own, whose pages cost both ends four times as much as the SHA-256.
+pub const KEPT_IMAGE_BYTES_MIN: u64 = (1 << 20) + 1;
+
+/// Images of one tenant that a host keeps. Each is a descriptor; of the smallest ones so many are 256 MiB.
+pub const KEPT_IMAGES_MAX: usize = 256;
+
 /// Options of one compilation. CUDA has some thirty kinds.
 pub const JIT_OPTIONS_MAX: usize = 32;
 

@@ -75,6 +75,7 @@ macro_rules! for_each_operation {
             0x52 ModuleGetFunction Blocking Free no 1: "finds a kernel (cuModuleGetFunction)",
             0x53 ModuleGetGlobal Quick Free no 1: "finds a variable (cuModuleGetGlobal)",
             0x54 ModuleEnumerateFunctions Blocking Free no 1: "names of a module's kernels (cuModuleEnumerateFunctions)",
+            0x55 ModuleLoadKept Blocking Free no 1: "loads a module whose image the host keeps (cuModuleLoadData)",
             0x58 FuncSetAttribute Quick Free no 1: "sets an attribute of a kernel (cuFuncSetAttribute)",
             0x59 FuncGetAttribute Local Free no 1: "reads an attribute of a kernel, from its description (cuFuncGetAttribute)",
             0x60 LaunchKernel Async Stream yes 1: "launches a kernel (cuLaunchKernel, cuLaunchCooperativeKernel)",

@@ -25,7 +25,7 @@ mod wheels;
 use vgpu_client::Status;
 
 use self::payload::Packing;
-pub(crate) use self::payload::Payload;
+pub(crate) use self::payload::{Named, Payload};
 use crate::fail::{Call, Fail};
 
 /// First word of a container.

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::driver::Driver;
 use crate::elf;
 use crate::fail::{Call, Fail, INVALID_VALUE};
-use crate::fatbin::{self, Kind, Payload};
+use crate::fatbin::{self, Kind, Named, Payload};
 use crate::pointers::HostPointer;
 use crate::wrapper;
 
@@ -143,7 +143,7 @@ impl Image {
             if is_machine && self.forms.len() > 1 && MACHINE_CODE.load(Ordering::Relaxed) == REFUSED {
                 continue;
             }
-            match context.inner.load_module_with(&form.unpack()?, options) {
+            match load_form(context, form, options)? {
                 Ok(module) => {
                     if is_machine {
                         MACHINE_CODE.store(TAKEN, Ordering::Relaxed);
@@ -179,6 +179,20 @@ impl Image {
             Kind::Ptx => Ok(entry_names(&String::from_utf8_lossy(&plain))),
         }
     }
+}
+
+/// Loads one form; the host may keep it from an earlier session.
+fn load_form(context: &Context, form: &Payload, options: &[JitOption]) -> Call<vgpu_client::Result<Module>> {
+    if !context.inner.host_keeps_images() {
+        return Ok(context.inner.send_module(form.unpack()?, options));
+    }
+    let Named { name, plain } = form.named()?;
+    let kept = name.and_then(|name| context.inner.load_kept_module(name, options).transpose());
+    if let Some(loaded) = kept {
+        return Ok(loaded);
+    }
+    let plain = plain.map_or_else(|| form.unpack(), Ok)?;
+    Ok(context.inner.send_module(&plain, options))
 }
 
 /// Whether the program's machine code is to be passed over (`CUDA_FORCE_PTX_JIT=1`).

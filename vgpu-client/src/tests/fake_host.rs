@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use vgpu_proto::control::{Closing, GuestMessage, HostMessage};
 use vgpu_proto::frame::{FrameHeader, HEADER_BYTES, ReplyTo};
 use vgpu_proto::handshake::{
-    Answer, DeviceDescription, FEATURE_COHERENT, Hello, Limits, RegionDescription, Welcome,
+    Answer, DeviceDescription, FEATURE_COHERENT, FEATURE_IMAGES, Hello, Limits, RegionDescription, Welcome,
 };
 use vgpu_proto::limits::{self, CONTROL_BYTES_MAX, RING_BYTES};
 use vgpu_proto::{Order, Request, Status, StreamId, codec, ring, window};
@@ -133,7 +133,7 @@ pub(super) fn welcome() -> (Welcome, Region, Region, Vec<OwnedFd>) {
     control.atomic_u64(window::MAGIC_OFFSET).unwrap().store(window::MAGIC, Ordering::Release);
     let welcome = Welcome {
         version: 1,
-        features: FEATURE_COHERENT,
+        features: FEATURE_COHERENT | FEATURE_IMAGES,
         plan: 0,
         session: 7,
         regions: vec![
@@ -307,6 +307,8 @@ pub(super) struct Reader {
     /// Pieces of memory that were taken so far.
     pub(super) memories: u64,
     pub(super) functions: HashMap<u64, String>,
+    /// Length and SHA-256 of each image that was loaded.
+    pub(super) images: HashSet<(u64, [u8; 32])>,
     pub(super) live: HashSet<(&'static str, u32)>,
     /// Legacy stream of each context, by slots.
     pub(super) legacy: HashMap<u32, u32>,
@@ -322,6 +324,7 @@ impl Reader {
             next_address: arena,
             memories: 0,
             functions: HashMap::new(),
+            images: HashSet::new(),
             live: HashSet::new(),
             legacy: HashMap::new(),
             head: 0,

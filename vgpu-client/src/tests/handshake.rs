@@ -87,8 +87,8 @@ fn a_host_that_hangs_up_or_is_not_there_is_named() {
 fn versions_features_plans_and_limits_are_checked() {
     let error = lie(|welcome, _, _| welcome.version = 9);
     assert!(matches!(error, Error::Connect(ConnectError::Version { version: 9, .. })), "{error:?}");
-    let error = lie(|welcome, _, _| welcome.features |= 2);
-    assert_eq!(*fault(&error), HostFault::Features { features: 3 });
+    let error = lie(|welcome, _, _| welcome.features |= 4);
+    assert_eq!(*fault(&error), HostFault::Features { features: 7 });
     let error = lie(|welcome, _, _| welcome.plan = 200);
     assert!(matches!(fault(&error), HostFault::Plan { plan: 200, .. }), "{error:?}");
     let error = lie(|welcome, _, _| welcome.limits.streams = STREAMS_MAX + 1);

@@ -1,5 +1,6 @@
 //! What the fake host does with each operation.
 
+use sha2::{Digest as _, Sha256};
 use vgpu_proto::control::{
     CompileReport, FunctionDescription, FunctionNames, ModuleDescription, ParamDescription,
 };
@@ -92,6 +93,7 @@ pub(super) fn answer(host: &mut Reader, stream: u64, request: &Request, payload:
             None => failed(Status::ERROR_INVALID_VALUE),
         },
         Request::ModuleLoad(body) => load(host, body, payload),
+        Request::ModuleLoadKept(body) => load_kept(host, body),
         Request::ModuleEnumerateFunctions(body) => enumerate(host, body),
         Request::ModuleLink(body) => link(host, body),
         Request::ModuleGetFunction(body) => look_up(host, body, payload),
@@ -130,7 +132,7 @@ fn answer_mapping(host: &mut Reader, request: &Request) -> Answer {
     }
 }
 
-fn load(host: &Reader, body: &body::ModuleLoad, options: &[u8]) -> Answer {
+fn load(host: &mut Reader, body: &body::ModuleLoad, options: &[u8]) -> Answer {
     let mut image = vec![0; body.image_bytes.get() as usize];
     let read = if body.image_region.get() == 1 {
         host.machine.staging.read(body.image_offset.get(), &mut image)
@@ -145,11 +147,23 @@ fn load(host: &Reader, body: &body::ModuleLoad, options: &[u8]) -> Answer {
         host.machine.staging.write(body.reply_offset.get(), text.as_bytes()).unwrap();
         return (Status::ERROR_INVALID_PTX, [text.len() as u64, 0, 0, 0]);
     }
-    let log = format!("{:?}", decode_options(options).unwrap());
+    host.images.insert((body.image_bytes.get(), Sha256::digest(&image).into()));
+    describe(host, body.reply_offset.get(), format!("{:?}", decode_options(options).unwrap()))
+}
+
+/// Keeps the images that it was sent.
+fn load_kept(host: &Reader, body: &body::ModuleLoadKept) -> Answer {
+    if !host.images.contains(&(body.image_bytes.get(), body.digest)) {
+        return (Status::ERROR_NOT_FOUND, [0, 1, 0, 0]);
+    }
+    describe(host, body.reply_offset.get(), "kept".into())
+}
+
+fn describe(host: &Reader, offset: u64, log: String) -> Answer {
     let report = CompileReport { log, ..Default::default() };
     let description = ModuleDescription { functions: kernels().len() as u32, report };
     let bytes = codec::encode(&description).unwrap();
-    host.machine.staging.write(body.reply_offset.get(), &bytes).unwrap();
+    host.machine.staging.write(offset, &bytes).unwrap();
     value(bytes.len() as u64)
 }
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::{
-    Builder, Error, JitKind, JitOption, LaunchConfig, LinkInput, LinkKind, MemoryKind, Misuse, Op, Status,
-    StreamOptions, args,
+    Builder, Error, ImageName, JitKind, JitOption, LaunchConfig, LinkInput, LinkKind, MemoryKind, Misuse, Op,
+    Status, StreamOptions, args,
 };
 
 use super::eventually;
@@ -210,6 +210,25 @@ fn modules_report_the_compilers_message_and_find_their_symbols() {
     assert_eq!(function.attributes().params, 4);
     function.set_max_dynamic_shared(90 << 10).unwrap();
     assert_eq!(function.attributes().dynamic_shared_bytes_max, 90 << 10);
+}
+
+#[test]
+fn an_image_that_the_host_keeps_does_not_travel() {
+    let (host, client) = open();
+    let context = client.context().unwrap();
+    let calls = |op| client.calls().into_iter().find(|(found, _)| *found == op).unwrap().1;
+    let image = vec![b'/'; 3 << 20];
+    assert_ne!(context.load_module(&image).unwrap().report().log, "kept");
+    assert_eq!((calls(Op::ModuleLoadKept), calls(Op::ModuleLoad)), (1, 1));
+    assert!(host.machine.heap.lock().is_empty(), "it lay in pinned memory while it was sent");
+    assert_eq!(context.load_module(&image).unwrap().report().log, "kept");
+    assert_eq!((calls(Op::ModuleLoadKept), calls(Op::ModuleLoad)), (2, 1));
+    let name = ImageName::of(&image).unwrap();
+    assert_eq!(context.load_kept_module(name, &[]).unwrap().unwrap().report().log, "kept");
+    let other = ImageName::of(&vec![b' '; 3 << 20]).unwrap();
+    assert!(context.load_kept_module(other, &[]).unwrap().is_none());
+    context.load_module("// small").unwrap();
+    assert_eq!((calls(Op::ModuleLoadKept), calls(Op::ModuleLoad)), (4, 2), "nobody asks for a small one");
 }
 
 #[test]

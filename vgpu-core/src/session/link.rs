@@ -8,8 +8,9 @@ use vgpu_proto::limits::IMAGE_BYTES_MAX;
 use vgpu_proto::{Status, Violation, body, codec};
 
 use super::dispatcher::Core;
+use super::image::ImagePlace;
 use super::job::{Job, Values, two};
-use super::module::{ImagePlace, Room};
+use super::module::Room;
 use super::state::Session;
 use crate::device::{Context, DeviceError, LinkedImage};
 

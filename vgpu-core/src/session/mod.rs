@@ -17,6 +17,7 @@ mod dispatcher;
 mod event;
 mod function;
 mod graph;
+mod image;
 mod job;
 mod launch;
 mod link;
@@ -48,6 +49,7 @@ use vgpu_window::{Region, Reservation, WindowError};
 
 pub use self::credit::{CreditKind, CreditSource};
 pub use self::dispatcher::{Dispatcher, Ended, Turn};
+pub use self::image::ImageStore;
 pub use self::job::Job;
 pub use self::state::{Counts, Session};
 use crate::device::{Device, DeviceError};
@@ -117,11 +119,13 @@ pub fn open(
     device: Arc<dyn Device>,
     credit: Arc<dyn CreditSource>,
     sink: Arc<dyn SessionSink>,
+    images: Arc<dyn ImageStore>,
 ) -> Result<Parts, SessionError> {
     device.arena_set(&config.arena)?;
     let (control, control_fd) = Region::create_shared("vgpu-control", CONTROL_BYTES)?;
     let (staging, staging_fd) = Region::create_shared("vgpu-staging", limits::STAGING_BYTES)?;
-    let session = Arc::new(Session::new(config, device, Arc::new(control), Arc::new(staging), credit, sink));
+    let session =
+        Arc::new(Session::new(config, device, Arc::new(control), Arc::new(staging), credit, sink, images));
     let description = |id: RegionId, bytes| RegionDescription { id: id.0, bytes, address: 0 };
     Ok(Parts {
         dispatcher: Dispatcher::new(&session),

@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock};
 use vgpu_proto::control::{CompileReport, ModuleDescription};
 use vgpu_proto::frame::ReplyTo;
 use vgpu_proto::jit::{JitOption, decode_options};
-use vgpu_proto::limits::{CONTROL_BYTES_MAX, IMAGE_BYTES_MAX};
-use vgpu_proto::{ContextId, ModuleId, Status, Violation, body, codec};
+use vgpu_proto::limits::CONTROL_BYTES_MAX;
+use vgpu_proto::{ContextId, ImageDigest, ModuleId, Status, Violation, body, codec};
 
 use super::CreditKind;
 use super::dispatcher::Core;
 use super::function::checked_name;
-use super::job::{Done, Job, Values, one, two};
-use super::region::Lent;
+use super::image::{Image, ImagePlace, ImageSource};
+use super::job::{Done, Job, Values, two};
 use super::state::Session;
 use crate::device::{Context, DeviceError, ModuleKey};
 
@@ -34,12 +34,29 @@ pub(super) struct Room {
     pub(super) bytes: u32,
 }
 
-/// The part of a region that holds an image.
+/// A load that was asked for.
 #[derive(Debug)]
-pub(super) struct ImagePlace {
-    pub(super) region: Lent,
-    pub(super) offset: u64,
-    pub(super) bytes: u64,
+struct Load {
+    context: u64,
+    module: u64,
+    image: ImageSource,
+    options: Vec<JitOption>,
+    room: Room,
+    reply: ReplyTo,
+}
+
+/// Why a module is not loaded.
+#[derive(Debug)]
+enum NotLoaded {
+    /// The host does not keep the image; the guest is to send it.
+    NotKept,
+    Refused(DeviceError),
+}
+
+impl From<DeviceError> for NotLoaded {
+    fn from(error: DeviceError) -> Self {
+        Self::Refused(error)
+    }
 }
 
 impl Core {
@@ -68,20 +85,42 @@ impl Core {
         reply: ReplyTo,
         jobs: &mut Vec<Job>,
     ) -> Result<(), Violation> {
-        let id = ModuleId::from_raw(body.module.get());
-        let context = ContextId::from_raw(body.context.get()).index();
         let room = self.room(body.reply_offset.get(), body.reply_bytes.get())?;
         let bytes = body.image_bytes.get();
-        let image = self.place(body.image_region.get(), body.image_offset.get(), bytes)?;
+        let image = ImageSource::Sent(self.place(body.image_region.get(), body.image_offset.get(), bytes)?);
         let options = decode_options(options)?;
-        let refused = match self.context(body.context.get())? {
+        let (context, module) = (body.context.get(), body.module.get());
+        self.load(Load { context, module, image, options, room, reply }, jobs)
+    }
+
+    pub(super) fn module_load_kept(
+        &mut self,
+        body: &body::ModuleLoadKept,
+        options: &[u8],
+        reply: ReplyTo,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Violation> {
+        if body.reserved.get() != 0 {
+            return Err(Violation::ReservedBits);
+        }
+        let room = self.room(body.reply_offset.get(), body.reply_bytes.get())?;
+        let image = ImageSource::Kept { digest: ImageDigest(body.digest), bytes: body.image_bytes.get() };
+        let options = decode_options(options)?;
+        let (context, module) = (body.context.get(), body.module.get());
+        self.load(Load { context, module, image, options, room, reply }, jobs)
+    }
+
+    fn load(&mut self, load: Load, jobs: &mut Vec<Job>) -> Result<(), Violation> {
+        let Load { context, module, image, options, room, reply } = load;
+        let id = ModuleId::from_raw(module);
+        let refused = match self.context(context)? {
             Err(status) => status,
-            Ok(_) if bytes == 0 || bytes > IMAGE_BYTES_MAX => Status::ERROR_INVALID_IMAGE,
+            Ok(_) if !image.has_sound_length() => Status::ERROR_INVALID_IMAGE,
             Ok(entry) => {
-                let device = entry.device.clone();
+                let (device, context) = (entry.device.clone(), ContextId::from_raw(context).index());
                 self.modules.claim(id.index(), id.generation())?;
                 jobs.push(Job::changing(&self.session, &self.done, move |session| {
-                    let loaded = load(session, device, context, &image, &options);
+                    let loaded = load_image(session, device, context, &image, &options);
                     Box::new(move |core: &mut Self| core.module_loaded(id, loaded, room, reply)) as Done
                 }));
                 return Ok(());
@@ -94,10 +133,11 @@ impl Core {
     fn module_loaded(
         &mut self,
         id: ModuleId,
-        loaded: Result<(Module, ModuleDescription), DeviceError>,
+        loaded: Result<(Module, ModuleDescription), NotLoaded>,
         room: Room,
         reply: ReplyTo,
     ) {
+        let is_wanted = u64::from(matches!(loaded, Err(NotLoaded::NotKept)));
         let (status, text) = match loaded {
             Ok((module, _)) if !self.is_current(module.context, &module.device) => {
                 // Its code goes with the context; its credit is still the session's.
@@ -110,13 +150,17 @@ impl Core {
                 self.modules.fill(id.index(), Some(module));
                 (Status::SUCCESS, description)
             }
-            Err(error) => {
+            Err(NotLoaded::NotKept) => {
+                self.modules.fill(id.index(), None);
+                (Status::ERROR_NOT_FOUND, Vec::new())
+            }
+            Err(NotLoaded::Refused(error)) => {
                 self.modules.fill(id.index(), None);
                 (error.status, error.text.into_bytes())
             }
         };
         let written = self.write_answer(room, &text);
-        self.words().answer(reply, status, one(written));
+        self.words().answer(reply, status, two(written, is_wanted));
     }
 
     /// Writes an answer's bytes into staging, as many as there is room for; returns how many.
@@ -173,32 +217,34 @@ impl Core {
     }
 }
 
-impl ImagePlace {
-    /// A private copy: from here on nobody changes what is checked.
-    pub(super) fn copy(&self) -> Vec<u8> {
-        let bytes = usize::try_from(self.bytes).expect("checked against IMAGE_BYTES_MAX");
-        let mut copy = vec![0; bytes];
-        self.region.read(self.offset, &mut copy).expect("checked against the region");
-        copy
-    }
-}
-
-/// Loads a module from a private copy of its image, and charges what it takes on the device.
-fn load(
+/// Loads a module from an image that nobody changes any more, and charges what it takes on the device.
+fn load_image(
     session: &Arc<Session>,
     device: Arc<dyn Context>,
     context: u32,
-    image: &ImagePlace,
+    source: &ImageSource,
     options: &[JitOption],
-) -> Result<(Module, ModuleDescription), DeviceError> {
-    let loaded = {
-        let _turn = session.loading.lock();
-        device.module_load(&image.copy(), options)?
+) -> Result<(Module, ModuleDescription), NotLoaded> {
+    let turn;
+    let image = match source {
+        ImageSource::Sent(place) => {
+            turn = session.loading.lock();
+            Image::Sent(place.copy())
+        }
+        ImageSource::Kept { digest, bytes } => {
+            // Others may load while the store is asked.
+            let kept = session.images.find(*digest, *bytes).ok_or(NotLoaded::NotKept)?;
+            turn = session.loading.lock();
+            Image::Kept(kept)
+        }
     };
+    let loaded = device.module_load(image.bytes(), options)?;
+    drop(turn);
     if let Err(status) = session.ledger.take(CreditKind::Device, loaded.memory_bytes) {
         device.module_unload(loaded.module);
-        return Err(DeviceError::new(status, "the module does not fit into the tenant's memory quota"));
+        return Err(DeviceError::new(status, "the module does not fit into the tenant's memory quota").into());
     }
+    image.offer(&*session.images);
     let description = ModuleDescription { functions: loaded.functions, report: loaded.report };
     let memory_bytes = loaded.memory_bytes;
     Ok((Module { context, memory_bytes, device, key: loaded.module, names: Arc::default() }, description))

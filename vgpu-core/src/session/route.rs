@@ -26,10 +26,7 @@ impl Core {
         let reply = || header.reply.ok_or(Violation::ReplySlot);
         let stream = StreamId::from_raw(header.stream).index();
         match request {
-            Request::Ping(_) => {
-                self.words().answer(reply()?, Status::SUCCESS, Values::default());
-                Ok(())
-            }
+            Request::Ping(_) => self.ping(reply()?),
             Request::CtxCreate(body) => self.ctx_create(body, reply()?, jobs),
             Request::CtxDestroy(body) => self.ctx_destroy(body, reply()?, jobs),
             Request::CtxSynchronize(body) => self.ctx_synchronize(body, reply()?, jobs),
@@ -59,6 +56,7 @@ impl Core {
             Request::MemcpyToStaging(body) => self.enqueue(header, |core, _| core.memcpy_to_staging(body)),
             Request::Memset(body) => self.enqueue(header, |_, _| Ok(Self::memset(body))),
             Request::ModuleLoad(body) => self.module_load(body, payload, reply()?, jobs),
+            Request::ModuleLoadKept(body) => self.module_load_kept(body, payload, reply()?, jobs),
             Request::ModuleUnload(body) => self.module_unload(body, reply()?, jobs),
             Request::ModuleGetFunction(body) => self.module_get_function(body, payload, reply()?, jobs),
             Request::ModuleGetGlobal(body) => self.module_get_global(body, payload, reply()?),
@@ -88,6 +86,11 @@ impl Core {
             | Request::PointerGetAttribute(_)
             | Request::FuncGetAttribute(_) => Err(Violation::LocalOperation),
         }
+    }
+
+    fn ping(&self, reply: ReplyTo) -> Result<(), Violation> {
+        self.words().answer(reply, Status::SUCCESS, Values::default());
+        Ok(())
     }
 
     /// Puts a command into its stream's queue. `action` says what it does, given the stream's context.

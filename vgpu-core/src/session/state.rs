@@ -18,7 +18,7 @@ use super::memory::Allocations;
 use super::region::{Lent, Pinned, Regions, Vacancy};
 use super::vmm::Vmm;
 use super::words::Words;
-use super::{CreditKind, CreditSource, SessionConfig, SessionSink};
+use super::{CreditKind, CreditSource, ImageStore, SessionConfig, SessionSink};
 use crate::device::{Context, Device, Payer};
 
 /// Longest sleep of a dispatcher. A guest that writes the kick word at the right moment undoes a wake from inside; what
@@ -36,6 +36,7 @@ pub struct Session {
     pub(super) regions: Mutex<Regions>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) sink: Arc<dyn SessionSink>,
+    pub(super) images: Arc<dyn ImageStore>,
     pub(super) allocations: Mutex<Allocations>,
     pub(super) limits_charged: LimitCharges,
     /// Contexts that were destroyed while a call of the guest's had them, and the device memory that goes with each. Each
@@ -119,6 +120,7 @@ impl Session {
         staging: Arc<Region>,
         credit: Arc<dyn CreditSource>,
         sink: Arc<dyn SessionSink>,
+        images: Arc<dyn ImageStore>,
     ) -> Self {
         let limits = Limits {
             contexts: config.limits.contexts.min(limits::CONTEXTS_MAX),
@@ -140,6 +142,7 @@ impl Session {
             regions: Mutex::new(regions),
             ledger: Arc::new(Ledger::new(credit)),
             sink,
+            images,
             allocations: Mutex::default(),
             limits_charged: LimitCharges::default(),
             leaving: Mutex::default(),

@@ -5,6 +5,7 @@ mod context_limits;
 mod graph_order;
 mod graphs;
 mod guest;
+mod images;
 mod launch;
 mod leaving;
 mod mock;
@@ -23,7 +24,7 @@ use vgpu_window::Reservation;
 
 use self::guest::Guest;
 use self::mock::{MockDevice, Purse, Quiet};
-use super::{SessionConfig, open};
+use super::{ImageStore, SessionConfig, open};
 
 /// A session whose heap lies in a range of its own: tests run side by side in one process.
 fn session(device: &Arc<MockDevice>) -> Guest {
@@ -31,6 +32,10 @@ fn session(device: &Arc<MockDevice>) -> Guest {
 }
 
 fn session_with(device: &Arc<MockDevice>, credit_bytes: u64) -> Guest {
+    session_that_keeps(device, credit_bytes, Arc::new(Quiet))
+}
+
+fn session_that_keeps(device: &Arc<MockDevice>, credit_bytes: u64, images: Arc<dyn ImageStore>) -> Guest {
     let (heap, arena) = ranges();
     let config = SessionConfig {
         id: 1,
@@ -47,8 +52,8 @@ fn session_with(device: &Arc<MockDevice>, credit_bytes: u64) -> Guest {
         heap,
         arena,
     };
-    let parts = open(config, device.clone(), Arc::new(Purse::new(credit_bytes)), Arc::new(Quiet)).unwrap();
-    Guest::new(parts)
+    let credit = Arc::new(Purse::new(credit_bytes));
+    Guest::new(open(config, device.clone(), credit, Arc::new(Quiet), images).unwrap())
 }
 
 /// Two free ranges, small enough that hundreds of tests find a place.

@@ -86,7 +86,7 @@ pub(super) fn open(
         None => super::device::open(&setup.device, arena.base()).map_err(device)?,
     };
     let config = SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena };
-    let parts = session::open(config, gpu.clone(), credit, output.clone())
+    let parts = session::open(config, gpu.clone(), credit, output.clone(), output.clone())
         .map_err(|error| device(error.to_string()))?;
     output.publish_to(&parts.regions).map_err(|error| device(error.to_string()))?;
     Ok(Opened { parts, hello, version, plan, device: gpu })

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use vgpu_client::ImageName;
 use vgpu_proto::limits::IMAGE_BYTES_MAX;
 
 use super::{BAD_IMAGE, Entry, Kind, Source};
@@ -25,12 +26,24 @@ pub(crate) struct Payload {
     packing: Packing,
     bytes: Arc<[u8]>,
     plain_bytes: usize,
+    /// The name of the code itself among the images that a host keeps, once it was needed.
+    name: Arc<OnceLock<Option<ImageName>>>,
+}
+
+/// A payload's name.
+#[derive(Debug)]
+pub(crate) struct Named<'a> {
+    /// Its name among the images that a host keeps, if it is large enough for one.
+    pub(crate) name: Option<ImageName>,
+    /// The code itself, where it had to be unpacked for that.
+    pub(crate) plain: Option<Cow<'a, [u8]>>,
 }
 
 impl Payload {
     /// Code that is not packed.
     pub(crate) fn plain(kind: Kind, bytes: Vec<u8>) -> Self {
-        Self { kind, packing: Packing::Plain, plain_bytes: bytes.len(), bytes: bytes.into() }
+        let plain_bytes = bytes.len();
+        Self { kind, packing: Packing::Plain, plain_bytes, bytes: bytes.into(), name: Arc::default() }
     }
 
     pub(super) fn copy(source: Source<'_>, entry: &Entry) -> Call<Self> {
@@ -40,7 +53,21 @@ impl Payload {
         let number = |bytes: u64| usize::try_from(bytes).map_err(|_| BAD_IMAGE);
         let bytes = source(entry.payload_offset, number(entry.payload_bytes)?)?;
         let plain_bytes = number(entry.plain_bytes)?;
-        Ok(Self { kind: entry.kind, packing: entry.packing, bytes: bytes.into(), plain_bytes })
+        let name = Arc::default();
+        Ok(Self { kind: entry.kind, packing: entry.packing, bytes: bytes.into(), plain_bytes, name })
+    }
+
+    /// Its name. Unpacks and reads all of the code, but only the first time, however many contexts it is loaded into.
+    ///
+    /// # Errors
+    /// As [`Payload::unpack`].
+    pub(crate) fn named(&self) -> Call<Named<'_>> {
+        if let Some(name) = self.name.get() {
+            return Ok(Named { name: *name, plain: None });
+        }
+        let plain = self.unpack()?;
+        let name = ImageName::of(&plain);
+        Ok(Named { name: *self.name.get_or_init(|| name), plain: Some(plain) })
     }
 
     /// The code itself.

@@ -17,7 +17,7 @@ use crate::device::{
     LoadedModule, Mark, MemoryAccess, MemoryKey, ModuleKey, Occupancy, Payer, StreamKey, TENSOR_MAP_BYTES,
     TensorMap, VirtualMemory, Work,
 };
-use crate::session::{CreditKind, CreditSource, SessionSink};
+use crate::session::{CreditKind, CreditSource, ImageStore, SessionSink};
 
 /// Credit up to a sum.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(super) struct Quiet;
 impl SessionSink for Quiet {
     fn output(&self, _stream: OutputStream, _bytes: &[u8]) {}
 }
+
+impl ImageStore for Quiet {}
 
 /// What a device was asked: `(stream key, work)` as text.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use vgpu_proto::frame::ReplyTo;
-use vgpu_proto::limits::RING_BYTES;
+use vgpu_proto::limits::{KEPT_IMAGE_BYTES_MIN, RING_BYTES};
 use vgpu_proto::{EventId, FunctionId, GraphId, ModuleId, StreamId, body, window};
 
 use super::guest::{CONTEXT, Guest, LEGACY};
@@ -103,7 +103,7 @@ fn populate(guest: &mut Guest, random: &mut Random) {
 
 /// Frames about modules.
 fn modules(guest: &mut Guest, random: &mut Random, reply: ReplyTo) {
-    match random.below(4) {
+    match random.below(5) {
         0 => {
             let body = body::ModuleLoad {
                 context: CONTEXT.raw().into(),
@@ -127,6 +127,16 @@ fn modules(guest: &mut Guest, random: &mut Random, reply: ReplyTo) {
         2 => {
             let body = body::ModuleEnumerateFunctions {
                 module: ModuleId::new(0, 1).raw().into(),
+                reply_bytes: 512.into(),
+                ..Default::default()
+            };
+            guest.send(0, Some(reply), &body, &[]);
+        }
+        3 => {
+            let body = body::ModuleLoadKept {
+                context: CONTEXT.raw().into(),
+                module: ModuleId::new((random.below(8)) as u32, 1).raw().into(),
+                image_bytes: KEPT_IMAGE_BYTES_MIN.into(),
                 reply_bytes: 512.into(),
                 ..Default::default()
             };
