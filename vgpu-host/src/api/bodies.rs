@@ -76,6 +76,27 @@ pub struct TenantBody {
     pub refused: RefusedBody,
     /// Workers that broke a rule of the host or died of a signal since it started.
     pub workers_lost: u64,
+    /// Images of its programs that the host keeps between sessions.
+    pub images: ImagesBody,
+}
+
+/// Images that the host keeps for a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ImagesBody {
+    /// Images now.
+    pub kept: u64,
+    /// Their bytes.
+    pub kept_bytes: u64,
+    /// Bytes at most.
+    pub max_bytes: u64,
+    /// Loads since the host started whose image was there, and did not travel.
+    pub hits: u64,
+    /// Loads since then whose image was not there.
+    pub misses: u64,
+    /// Images since then that were sent and not kept: too many in too short a time, larger than all that may be kept, or not
+    /// readable.
+    pub refused: u64,
 }
 
 /// Connections that became no session, by cause.

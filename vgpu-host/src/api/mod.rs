@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 
 pub use self::bodies::{
-    CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, RefusedBody, SessionBody, SessionState,
-    SessionsBody, TenantBody, TenantsBody,
+    CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, RefusedBody, SessionBody,
+    SessionState, SessionsBody, TenantBody, TenantsBody,
 };
 use crate::serve::Event;
 

@@ -21,6 +21,10 @@ const GPUS_MAX: usize = 64;
 /// One listener each; more tenants than the host may have sessions could never all be served.
 const TENANTS_MAX: usize = limits::HOST_SESSIONS_MAX as usize;
 const PINNED_BYTES: u64 = 1 << 30;
+/// What the libraries of a large framework load for one architecture, in most programs.
+const IMAGES_BYTES: u64 = 256 << 20;
+/// As many of the largest images as are kept.
+const IMAGES_BYTES_MAX: u64 = limits::KEPT_IMAGES_MAX as u64 * limits::IMAGE_BYTES_MAX;
 /// More guests than these start within the 400 ms that replacing one takes only where a whole machine boots; on a card
 /// eight contexts are some 3 GiB.
 const SPARES_MAX: u32 = 8;
@@ -148,7 +152,7 @@ fn parse_capability(text: &str) -> Option<ComputeCapability> {
 }
 
 fn check_tenant(tenant: TenantSection, gpus: &[Gpu]) -> Result<Tenant, ConfigError> {
-    let TenantSection { name, gpu, memory_bytes, pinned_bytes, sessions_max, uid } = tenant;
+    let TenantSection { name, gpu, memory_bytes, pinned_bytes, images_bytes, sessions_max, uid } = tenant;
     let Some(index) = gpus.iter().position(|candidate| candidate.name == gpu) else {
         return Err(ConfigError::UnknownGpu { tenant: name, gpu });
     };
@@ -162,9 +166,11 @@ fn check_tenant(tenant: TenantSection, gpus: &[Gpu]) -> Result<Tenant, ConfigErr
     let range = |key, found, max| check_range("tenant", &name, key, found, 1, max);
     range("memory_bytes", memory_bytes, memory_max)?;
     range("pinned_bytes", pinned_bytes, limits::HEAP_RANGE_BYTES)?;
+    let images_bytes = images_bytes.unwrap_or(IMAGES_BYTES);
+    check_range("tenant", &name, "images_bytes", images_bytes, 0, IMAGES_BYTES_MAX)?;
     range("sessions_max", sessions_max.into(), limits::TENANT_SESSIONS_MAX.into())?;
     let uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-    Ok(Tenant { name, gpu: index, memory_bytes, pinned_bytes, sessions_max, uid })
+    Ok(Tenant { name, gpu: index, memory_bytes, pinned_bytes, images_bytes, sessions_max, uid })
 }
 
 pub(super) fn check_range(

@@ -86,6 +86,11 @@ pub struct TenantSection {
     pub memory_bytes: u64,
     /// Pinned memory over all its sessions, in bytes, 1 to 64 GiB. Default: 1 GiB.
     pub pinned_bytes: Option<u64>,
+    /// Memory of the host in which images of its programs (modules and libraries of more than 1 MiB) are kept from one session
+    /// to the next, in bytes, 0 to 16 GiB; at most 256 images. Default: 256 MiB. With 0 each session sends its images anew;
+    /// with more than the images that the tenant uses take there is no further gain. The memory is taken as images come and
+    /// stays taken while the host runs.
+    pub images_bytes: Option<u64>,
     /// Sessions at once, from 1. Default, and at most: [`vgpu_proto::limits::TENANT_SESSIONS_MAX`].
     pub sessions_max: Option<u32>,
     /// User who may connect. Default: the user who runs the host.

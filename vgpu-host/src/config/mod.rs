@@ -104,6 +104,8 @@ pub struct Tenant {
     pub memory_bytes: u64,
     /// Pinned memory over all its sessions, in bytes.
     pub pinned_bytes: u64,
+    /// The host's memory for images that it keeps between the tenant's sessions, in bytes.
+    pub images_bytes: u64,
     /// Sessions at once.
     pub sessions_max: u32,
     /// User who may connect.

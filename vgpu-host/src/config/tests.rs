@@ -55,6 +55,7 @@ fn defaults_fill_what_is_absent() {
     "#;
     let config = Config::from_toml(text).unwrap();
     assert_eq!(config.tenants[0].sessions_max, vgpu_proto::limits::TENANT_SESSIONS_MAX);
+    assert_eq!(config.tenants[0].images_bytes, 256 << 20);
     assert_eq!(config.tenants[0].uid, rustix::process::geteuid().as_raw());
     assert_eq!(config.state_dir, Path::new("/var/lib/vgpu"));
 }
@@ -103,6 +104,7 @@ fn numbers_stay_in_their_ranges() {
         ("memory_bytes = 1073741824", "memory_bytes = 4294967297", "memory_bytes"),
         ("device =", "spares = 9\ndevice =", "spares"),
         ("uid = 1000", "pinned_bytes = 0", "pinned_bytes"),
+        ("uid = 1000", "images_bytes = 17179869185", "images_bytes"),
         ("sessions_max = 32", "sessions_max = 0", "sessions_max"),
         ("sessions_max = 32", "sessions_max = 65", "sessions_max"),
     ] {

@@ -20,8 +20,10 @@ pub(super) fn devices(body: &DevicesBody) -> String {
 }
 
 pub(super) fn tenants(body: &TenantsBody) -> String {
-    let header =
-        ["TENANT", "GPU", "DEVICE", "SESSIONS", "MEMORY", "PINNED", "OPENED", "REFUSED", "LOST", "SOCKET"];
+    let header = [
+        "TENANT", "GPU", "DEVICE", "SESSIONS", "MEMORY", "PINNED", "OPENED", "REFUSED", "LOST", "IMAGES",
+        "HITS", "SOCKET",
+    ];
     let rows = body.tenants.iter().map(|tenant| {
         let refused = &tenant.refused;
         let refusals = [
@@ -43,6 +45,8 @@ pub(super) fn tenants(body: &TenantsBody) -> String {
             tenant.opened.to_string(),
             refusals.iter().sum::<u64>().to_string(),
             tenant.workers_lost.to_string(),
+            format!("{}/{}", size(tenant.images.kept_bytes), size(tenant.images.max_bytes)),
+            format!("{}/{}", tenant.images.hits, tenant.images.hits + tenant.images.misses),
             tenant.socket.clone(),
         ]
     });

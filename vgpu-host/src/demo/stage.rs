@@ -60,6 +60,7 @@ fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
         gpu: GPU.into(),
         memory_bytes: TENANT_BYTES,
         pinned_bytes: None,
+        images_bytes: None,
         sessions_max: None,
         uid: None,
     };

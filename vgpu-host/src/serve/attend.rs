@@ -70,8 +70,8 @@ pub(super) fn kill_worker(child: &mut Child) {
 async fn listen(session: SessionId, channel: &WatchedChannel, events: &mpsc::Sender<Event>) -> ChannelError {
     loop {
         match channel.next().await.and_then(check) {
-            Ok(message) => {
-                if events.send(Event::Said { session, message }).await.is_err() {
+            Ok(Packet { message, fd: file }) => {
+                if events.send(Event::Said { session, message, file }).await.is_err() {
                     return ChannelError::Closed;
                 }
             }
@@ -81,14 +81,14 @@ async fn listen(session: SessionId, channel: &WatchedChannel, events: &mpsc::Sen
 }
 
 /// What a worker said, if it keeps to the form.
-pub(super) fn check(packet: Packet<FromWorker>) -> Result<FromWorker, ChannelError> {
-    if packet.fd.is_some() {
+pub(super) fn check(packet: Packet<FromWorker>) -> Result<Packet<FromWorker>, ChannelError> {
+    if packet.fd.is_some() && !matches!(packet.message, FromWorker::ImageOffered { .. }) {
         return Err(ChannelError::TooManyDescriptors);
     }
     if !packet.message.is_bounded() {
         return Err(ChannelError::TooLong);
     }
-    Ok(packet.message)
+    Ok(packet)
 }
 
 async fn exited(
@@ -99,8 +99,8 @@ async fn exited(
 ) {
     // What the worker said last may still wait in the channel: its exit was seen first.
     for _ in 0..LAST_MESSAGES_MAX {
-        let Ok(message) = channel.try_recv().and_then(check) else { break };
-        if events.send(Event::Said { session, message }).await.is_err() {
+        let Ok(Packet { message, fd: file }) = channel.try_recv().and_then(check) else { break };
+        if events.send(Event::Said { session, message, file }).await.is_err() {
             return;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use vgpu_core::broker::{Broker, SessionId};
 use vgpu_proto::handshake::RefusalCause;
 use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
@@ -13,6 +13,7 @@ use vgpu_sched::{Deadline, Duration, TenantId};
 
 use super::attend::attend;
 use super::event::Event;
+use super::images::ImageCache;
 use super::launch::{self, LaunchError, WorkerCommand};
 use super::phase::Phase;
 use super::refuse::{self, Refuser};
@@ -37,6 +38,10 @@ pub(super) struct Daemon {
     pub sessions: BTreeMap<SessionId, Session>,
     /// What happened to each tenant, in their order.
     pub tallies: Vec<Tally>,
+    /// What is kept of each tenant's images, in their order.
+    pub images: Vec<ImageCache>,
+    /// Held while an offered image is read: one at a time, so that they take no more than one core.
+    pub reading: Arc<Semaphore>,
     /// Operators' questions that wait for workers.
     pub collections: Vec<Collection>,
     /// Of each GPU, in their order.
@@ -61,6 +66,8 @@ impl Daemon {
             broker: config.broker(),
             sessions: BTreeMap::new(),
             tallies: vec![Tally::default(); config.tenants.len()],
+            images: config.tenants.iter().map(|tenant| ImageCache::new(tenant.images_bytes)).collect(),
+            reading: Arc::new(Semaphore::new(1)),
             collections: vec![],
             spares: config.gpus.iter().map(|_| Spares::default()).collect(),
             phase: Phase::Serving,
@@ -95,7 +102,8 @@ impl Daemon {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Connected { tenant, guest, uid } => self.connected(tenant, guest, uid),
-            Event::Said { session, message } => self.said(session, message),
+            Event::Said { session, message, file } => self.said(session, message, file),
+            Event::ImageRead { session, tenant, image } => self.image_read(session, tenant, image),
             Event::Broke { session, cause } => self.broke(session, &cause),
             Event::Exited { session, status } => self.exited(session, &status),
             Event::Spare { gpu, number, news } => self.spare_news(gpu, number, news),

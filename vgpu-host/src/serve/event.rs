@@ -1,5 +1,6 @@
 //! Everything that happens to the daemon.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use tokio::sync::oneshot;
@@ -7,6 +8,7 @@ use vgpu_core::broker::SessionId;
 use vgpu_proto::report::TenantReport;
 use vgpu_sched::TenantId;
 
+use super::images::ImageCopy;
 use super::spares::SpareNews;
 use crate::api::{DevicesBody, SessionsBody, TenantsBody};
 use crate::wire::FromWorker;
@@ -32,6 +34,17 @@ pub(crate) enum Event {
         session: SessionId,
         /// What.
         message: FromWorker,
+        /// The descriptor that came with it: an image that it offers.
+        file: Option<OwnedFd>,
+    },
+    /// An image that a worker offered was copied.
+    ImageRead {
+        /// Which worker's session.
+        session: SessionId,
+        /// Whose.
+        tenant: TenantId,
+        /// The copy, or why there is none.
+        image: Result<ImageCopy, String>,
     },
     /// A worker broke a rule and was killed.
     Broke {

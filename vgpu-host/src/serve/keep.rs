@@ -44,7 +44,7 @@ pub(super) async fn keep(
                 }
                 Err(_) => break "the host is gone".to_owned(),
             },
-            said = spare.channel.next() => match said.and_then(check) {
+            said = spare.channel.next() => match said.and_then(check).map(|packet| packet.message) {
                 Ok(FromWorker::Ready) if !ready => {
                     ready = true;
                     if !tell(SpareNews::Ready).await {

@@ -132,6 +132,7 @@ pub(super) fn send_setup(
         session: session.0,
         tenant: tenant.name.clone(),
         limits: limits_of(tenant.memory_bytes, tenant.pinned_bytes),
+        keeps_images: tenant.images_bytes > 0,
         device,
     };
     channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;

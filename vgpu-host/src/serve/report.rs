@@ -7,6 +7,7 @@ use vgpu_core::broker::SessionId;
 use vgpu_sched::{Deadline, Duration};
 
 use super::daemon::Daemon;
+use super::images::ImageCache;
 use super::spares::Spares;
 use crate::api::{DeviceBody, DevicesBody, RefusedBody, SessionsBody, TenantBody, TenantsBody};
 use crate::config::Device;
@@ -36,8 +37,9 @@ pub(super) struct Collection {
 
 impl Daemon {
     pub(super) fn tenants_body(&self) -> TenantsBody {
-        let tenants = self.config.tenants.iter().zip(&self.tallies).zip(self.broker.tenants());
-        let body = |((tenant, tally), usage): ((&crate::config::Tenant, &Tally), _)| {
+        let caches = self.images.iter().map(ImageCache::body);
+        let tenants = self.config.tenants.iter().zip(&self.tallies).zip(self.broker.tenants()).zip(caches);
+        let body = |(((tenant, tally), usage), images): (((&crate::config::Tenant, &Tally), _), _)| {
             let vgpu_core::broker::TenantUse { sessions, held, .. } = usage;
             TenantBody {
                 name: tenant.name.clone(),
@@ -54,6 +56,7 @@ impl Daemon {
                 opened: tally.opened,
                 refused: tally.refused,
                 workers_lost: tally.workers_lost,
+                images,
             }
         };
         TenantsBody { tenants: tenants.map(body).collect() }

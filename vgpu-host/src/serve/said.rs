@@ -1,5 +1,7 @@
 //! What workers say. A worker counts as controlled by its guest: whatever does not fit its state ends it.
 
+use std::os::fd::OwnedFd;
+
 use vgpu_core::broker::SessionId;
 use vgpu_sched::{Deadline, Duration};
 
@@ -14,7 +16,7 @@ use crate::wire::{Credit, FromWorker, HandshakeFailure, ToWorker};
 const TEARDOWN_GRACE: Duration = Duration::from_millis(15_000);
 
 impl Daemon {
-    pub(super) fn said(&mut self, id: SessionId, message: FromWorker) {
+    pub(super) fn said(&mut self, id: SessionId, message: FromWorker, file: Option<OwnedFd>) {
         // Messages may follow the decision to kill their sender.
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.killed) else { return };
         match message {
@@ -59,6 +61,10 @@ impl Daemon {
                 session.counts = Some(counts);
                 self.settle(id);
             }
+            FromWorker::ImageRequest { request, digest, bytes } => {
+                self.image_requested(id, request, digest, bytes);
+            }
+            FromWorker::ImageOffered { bytes } => self.image_offered(id, bytes, file),
             // Only spares make ready, and the daemon has taken this one already.
             FromWorker::Ready | FromWorker::NotReady { .. } => {
                 session.kill("the worker made ready with a guest waiting");

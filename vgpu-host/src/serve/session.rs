@@ -1,14 +1,15 @@
 //! What the daemon knows of one session.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 use vgpu_core::broker::Held;
 use vgpu_proto::handshake::GuestProcess;
-use vgpu_sched::{Deadline, Instant, TenantId};
+use vgpu_sched::{Allowance, Deadline, Instant, TenantId};
 
 use crate::api::{CountsBody, GuestBody, SessionBody, SessionState};
-use crate::wire::{SessionCounts, ToWorker, WatchedChannel};
+use crate::wire::{ChannelError, SessionCounts, ToWorker, WatchedChannel};
 
 /// A session and the daemon's means to act on its worker.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(super) struct Session {
     pub counts: Option<SessionCounts>,
     /// Counts were asked for and did not come yet.
     pub asked: bool,
+    /// Questions for images that it may still ask.
+    pub questions: Allowance,
+    /// An image that the worker offered is being read.
+    pub offering: bool,
     /// Why it ends, once that is known.
     pub reason: Option<String>,
     /// The worker was killed; what it said before is not heard any more.
@@ -56,6 +61,8 @@ impl Session {
             version: None,
             counts: None,
             asked: false,
+            questions: super::offer::questions(),
+            offering: false,
             reason: None,
             killed: false,
             lost: false,
@@ -69,6 +76,17 @@ impl Session {
         if let Err(error) = self.channel.try_send(message, None) {
             // A worker that exits right now is reaped a moment later anyway.
             self.kill(&error.to_string());
+        }
+    }
+
+    /// Answers a worker's question for an image.
+    pub(super) fn send_image(&mut self, request: u64, image: Option<&OwnedFd>) {
+        let answer = ToWorker::ImageAnswer { request };
+        match self.channel.try_send(&answer, image.map(AsFd::as_fd)) {
+            Ok(()) => {}
+            // The system lets so many descriptors be on their way. The guest can send the image.
+            Err(ChannelError::Socket(_)) if image.is_some() => self.send(&answer),
+            Err(error) => self.kill(&error.to_string()),
         }
     }
 

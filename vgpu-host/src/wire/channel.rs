@@ -89,6 +89,15 @@ impl<S: AsFd> Channel<S> {
         self.send_with(message, None, SendFlags::empty())
     }
 
+    /// Sends a message and a descriptor; waits while the peer's queue is full.
+    pub(crate) fn send_descriptor<M: Message>(
+        &self,
+        message: &M,
+        fd: BorrowedFd<'_>,
+    ) -> Result<(), ChannelError> {
+        self.send_with(message, Some(fd), SendFlags::empty())
+    }
+
     /// Sends a message, or says that it would block.
     pub(crate) fn try_send<M: Message>(
         &self,

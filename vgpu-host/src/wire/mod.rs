@@ -9,6 +9,7 @@ mod watched;
 
 use serde::{Deserialize, Serialize};
 use vgpu_core::broker::CreditKind;
+use vgpu_proto::ImageDigest;
 use vgpu_proto::codec::Message;
 use vgpu_proto::control::Closing;
 use vgpu_proto::handshake::{GuestProcess, Hello, Limits};
@@ -45,6 +46,13 @@ pub(crate) enum ToWorker {
     },
     /// Asks for [`FromWorker::Counts`].
     CountsRequest,
+    /// Answer to [`FromWorker::ImageRequest`]. Carries the image, frozen, where the daemon keeps it.
+    ImageAnswer {
+        /// Number of the question.
+        request: u64,
+    },
+    /// Answer to [`FromWorker::ImageOffered`]: the daemon is done with it, and has kept it or not.
+    ImageTaken,
     /// End the session now and tell the guest this.
     Close(Closing),
 }
@@ -60,6 +68,8 @@ pub(crate) struct Setup {
     pub tenant: String,
     /// What the session may use.
     pub limits: Limits,
+    /// The daemon keeps images for the tenant.
+    pub keeps_images: bool,
     /// The device to open.
     pub device: DeviceSetup,
 }
@@ -130,6 +140,21 @@ pub(crate) enum FromWorker {
     },
     /// Answer to [`ToWorker::CountsRequest`].
     Counts(SessionCounts),
+    /// Asks for an image that an earlier session of the tenant left.
+    ImageRequest {
+        /// The worker's number for the question; comes back with the answer.
+        request: u64,
+        /// Its SHA-256.
+        digest: ImageDigest,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Offers an image to later sessions of the tenant; carries a memory file with it. What it is called the daemon finds
+    /// out by itself. The next one may follow [`ToWorker::ImageTaken`].
+    ImageOffered {
+        /// Its length.
+        bytes: u64,
+    },
     /// The session is over; the worker exits.
     Ended {
         /// Stable name of the cause, as in [`Closing::reason`].
@@ -146,7 +171,12 @@ impl FromWorker {
             Self::Established { guest, .. } => guest.name.len() <= TEXT_BYTES_MAX,
             Self::HandshakeFailed { text, .. } | Self::NotReady { text } => text.len() <= TEXT_BYTES_MAX,
             Self::Ended { reason } => reason.len() <= TEXT_BYTES_MAX,
-            Self::Ready | Self::CreditRequest { .. } | Self::CreditReleased { .. } | Self::Counts(_) => true,
+            Self::Ready
+            | Self::CreditRequest { .. }
+            | Self::CreditReleased { .. }
+            | Self::Counts(_)
+            | Self::ImageRequest { .. }
+            | Self::ImageOffered { .. } => true,
         }
     }
 }
@@ -236,7 +266,7 @@ mod tests {
     fn messages_come_back_as_they_went() {
         let of = |device| {
             let limits = crate::serve::limits_of(1, 2);
-            ToWorker::Setup(Setup { session: 7, tenant: "alice".into(), limits, device })
+            ToWorker::Setup(Setup { session: 7, tenant: "alice".into(), limits, keeps_images: true, device })
         };
         let setup = of(DeviceSetup::Soft {
             memory_bytes: 1 << 30,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use vgpu_core::session::{CreditKind, CreditSource, Session};
 
+use super::images::Images;
 use super::output::Output;
 use crate::wire::{Channel, FromWorker, SessionCounts, ToWorker};
 
@@ -77,16 +78,18 @@ impl CreditSource for Lender {
 pub(super) fn start(
     channel: &Arc<Channel>,
     lender: &Arc<Lender>,
+    images: &Arc<Images>,
     session: &Arc<Session>,
     output: &Arc<Output>,
 ) -> io::Result<()> {
-    let (channel, lender) = (channel.clone(), lender.clone());
+    images.start()?;
+    let (channel, lender, images) = (channel.clone(), lender.clone(), images.clone());
     let (session, output) = (session.clone(), output.clone());
     let thread = std::thread::Builder::new().name("daemon".into());
-    thread.spawn(move || obey(&channel, &lender, &session, &output)).map(drop)
+    thread.spawn(move || obey(&channel, &lender, &images, &session, &output)).map(drop)
 }
 
-fn obey(channel: &Channel, lender: &Lender, session: &Session, output: &Output) {
+fn obey(channel: &Channel, lender: &Lender, images: &Images, session: &Session, output: &Output) {
     loop {
         match channel.recv::<ToWorker>() {
             Ok(packet) => match packet.message {
@@ -95,6 +98,8 @@ fn obey(channel: &Channel, lender: &Lender, session: &Session, output: &Output) 
                     // The daemon reads all the time, or is gone.
                     let _ = channel.send(&FromWorker::Counts(counts(session, output)));
                 }
+                ToWorker::ImageAnswer { request } => images.answer(request, packet.fd),
+                ToWorker::ImageTaken => images.taken(),
                 ToWorker::Close(closing) => session.close(&closing),
                 ToWorker::Prepare(_) | ToWorker::Setup(_) | ToWorker::Resume { .. } | ToWorker::Channel => {
                     tracing::warn!("a session is served already; another one is ignored");
@@ -102,6 +107,7 @@ fn obey(channel: &Channel, lender: &Lender, session: &Session, output: &Output) 
             },
             Err(error) => {
                 tracing::warn!(%error, "the daemon is gone; the session goes on without new credit");
+                images.close();
                 return lender.close();
             }
         }

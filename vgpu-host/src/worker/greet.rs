@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vgpu_core::device::Device;
-use vgpu_core::session::{self, CreditSource, Parts, SessionConfig};
+use vgpu_core::session::{self, CreditSource, ImageStore, Parts, SessionConfig};
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{
-    Answer, FEATURE_COHERENT, Hello, HelloError, Refusal, RefusalCause, VERSION_MAX, VERSION_MIN, Welcome,
+    Answer, FEATURE_COHERENT, FEATURE_IMAGES, Hello, HelloError, Refusal, RefusalCause, VERSION_MAX,
+    VERSION_MIN, Welcome,
 };
 use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
 use vgpu_window::link::{Link, LinkError};
@@ -25,6 +26,14 @@ pub(super) struct Opened {
     version: u16,
     plan: u8,
     device: Arc<dyn Device>,
+}
+
+/// What a session asks the daemon for, and tells its guest through.
+#[derive(Debug)]
+pub(super) struct Means {
+    pub credit: Arc<dyn CreditSource>,
+    pub images: Arc<dyn ImageStore>,
+    pub output: Arc<Output>,
 }
 
 /// Why a guest is not welcomed.
@@ -70,8 +79,7 @@ pub(super) fn open(
     hello: Hello,
     setup: &Setup,
     prepared: Option<Prepared>,
-    credit: Arc<dyn CreditSource>,
-    output: Arc<Output>,
+    means: Means,
 ) -> Result<Opened, GreetError> {
     let version = hello.check().map_err(|error| wrong(&error))?;
     let device = GreetError::no_device;
@@ -86,7 +94,8 @@ pub(super) fn open(
         None => super::device::open(&setup.device, arena.base()).map_err(device)?,
     };
     let config = SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena };
-    let parts = session::open(config, gpu.clone(), credit, output.clone(), output.clone())
+    let Means { credit, images, output } = means;
+    let parts = session::open(config, gpu.clone(), credit, output.clone(), images)
         .map_err(|error| device(error.to_string()))?;
     output.publish_to(&parts.regions).map_err(|error| device(error.to_string()))?;
     Ok(Opened { parts, hello, version, plan, device: gpu })
@@ -100,9 +109,10 @@ pub(super) fn welcome(
     opened: Opened,
 ) -> Result<Parts, GreetError> {
     let Opened { mut parts, hello, version, plan, device } = opened;
+    let images = if setup.keeps_images { FEATURE_IMAGES } else { 0 };
     let welcome = Welcome {
         version,
-        features: hello.features & FEATURE_COHERENT,
+        features: hello.features & (FEATURE_COHERENT | images),
         plan,
         session: setup.session,
         regions: std::mem::take(&mut parts.descriptions),

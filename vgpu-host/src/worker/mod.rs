@@ -1,9 +1,9 @@
 //! The worker: one process that serves one session and owns its device.
 //!
 //! It is plain threads, each with one thing to wait for: the main thread dispatches commands, [`guest`] waits for the
-//! guest's socket, [`daemon`] for the daemon's, [`output`] sends what kernels print, [`catch`] takes it from a card's driver,
-//! and [`pool`] runs what may block. The guest's end is the worker's end, whatever its device still does: nothing here is
-//! joined, the process exits.
+//! guest's socket, [`daemon`] for the daemon's, [`images`] offers it images, [`output`] sends what kernels print, [`catch`]
+//! takes it from a card's driver, and [`pool`] runs what may block. The guest's end is the worker's end, whatever its device
+//! still does: nothing here is joined, the process exits.
 //!
 //! A worker may be started before its guest is there: it is a spare then ([`prepare`]), and belongs to no tenant. A guest that
 //! brings variables for the driver makes its worker begin anew ([`resume`]).
@@ -15,6 +15,7 @@ mod dispatch;
 mod end;
 mod greet;
 mod guest;
+mod images;
 mod output;
 mod pool;
 mod prepare;
@@ -31,7 +32,8 @@ use vgpu_proto::limits::CONTROL_BYTES_MAX;
 use vgpu_window::link::Link;
 
 use self::end::{End, Leave};
-use self::greet::GreetError;
+use self::greet::{GreetError, Means};
+use self::images::Images;
 use self::output::Output;
 use self::prepare::Prepared;
 use self::setup::{First, SetupError, Start};
@@ -147,10 +149,12 @@ fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Ou
     let end = Arc::new(End::new(Arc::clone(&channel), leave));
     let link = Arc::new(Link::new(guest, CONTROL_BYTES_MAX));
     let lender = Arc::new(daemon::Lender::new(Arc::clone(&channel)));
+    let images = Arc::new(Images::new(Arc::clone(&channel)));
     let hello = hello.map_or_else(|| hear(&channel, &setup, &link, logs), Ok);
-    let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, lender.clone(), output.clone()));
+    let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone() };
+    let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, means));
     let opened = opened.and_then(|opened| {
-        daemon::start(&channel, &lender, &opened.parts.session, output)
+        daemon::start(&channel, &lender, &images, &opened.parts.session, output)
             .and_then(|()| output::start(output, &link))
             .map_err(|error| GreetError::no_thread(&error))?;
         Ok(opened)

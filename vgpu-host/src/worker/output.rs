@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags};
 use vgpu_core::device::DeviceError;
-use vgpu_core::session::{ImageStore, SessionSink};
+use vgpu_core::session::SessionSink;
 use vgpu_proto::control::{HostMessage, OutputStream};
 use vgpu_proto::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_CHUNK_BYTES_MAX};
 use vgpu_proto::window::{CONTROL_BYTES, OUTPUT_BYTES};
@@ -82,9 +82,6 @@ impl Output {
         (stream, buffer.waiting.drain(..bytes).collect())
     }
 }
-
-/// Keeps nothing.
-impl ImageStore for Output {}
 
 impl SessionSink for Output {
     fn output(&self, stream: OutputStream, bytes: &[u8]) {

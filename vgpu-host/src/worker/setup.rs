@@ -118,7 +118,13 @@ mod tests {
     }
 
     fn setup() -> Setup {
-        Setup { session: 1, tenant: "t".into(), limits: limits_of(1, 1), device: device() }
+        Setup {
+            session: 1,
+            tenant: "t".into(),
+            limits: limits_of(1, 1),
+            keeps_images: true,
+            device: device(),
+        }
     }
 
     fn hello() -> Hello {
