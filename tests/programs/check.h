@@ -38,8 +38,9 @@ static inline void *open_library(const char *name) {
 // The bytes of a file and a NUL, never freed.
 static inline char *read_file(const char *path) {
     FILE *file = fopen(path, "rb");
-    char *bytes = calloc(1, 1 << 20);
-    if (!file || !bytes || fread(bytes, 1, (1 << 20) - 1, file) == 0) {
+    size_t room = 4 << 20;
+    char *bytes = calloc(1, room);
+    if (!file || !bytes || fread(bytes, 1, room - 1, file) == 0) {
         fprintf(stderr, "cannot read %s\n", path);
         exit(1);
     }

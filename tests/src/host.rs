@@ -189,10 +189,7 @@ impl Host {
     /// When the host does not answer.
     #[track_caller]
     pub fn sessions(&self) -> Vec<serde_json::Value> {
-        let output = self.ctl(&["sessions", "--json"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let body: serde_json::Value = serde_json::from_slice(&output.stdout).expect("ctl prints JSON");
-        body["sessions"].as_array().expect("a list of sessions").clone()
+        self.listed("sessions")
     }
 
     /// What the control API tells of the GPU.
@@ -201,10 +198,25 @@ impl Host {
     /// When the host does not answer.
     #[track_caller]
     pub fn device(&self) -> serde_json::Value {
-        let output = self.ctl(&["devices", "--json"]);
+        self.listed("devices").swap_remove(0)
+    }
+
+    /// What the control API tells of a tenant.
+    ///
+    /// # Panics
+    /// When the host does not answer, or has no such tenant.
+    #[track_caller]
+    pub fn tenant(&self, name: &str) -> serde_json::Value {
+        let mut tenants = self.listed("tenants").into_iter();
+        tenants.find(|tenant| tenant["name"] == name).expect("the host has the tenant")
+    }
+
+    #[track_caller]
+    fn listed(&self, what: &str) -> Vec<serde_json::Value> {
+        let output = self.ctl(&[what, "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let body: serde_json::Value = serde_json::from_slice(&output.stdout).expect("ctl prints JSON");
-        body["devices"][0].clone()
+        body[what].as_array().expect("a list").clone()
     }
 
     /// Waits until no session is left.
