@@ -96,7 +96,7 @@ pub(crate) fn size(read: &dyn Fn(u64, usize) -> Call<Vec<u8>>) -> Call<usize> {
 /// Names of the kernels, in the order of the symbol table.
 ///
 /// # Errors
-/// `INVALID_IMAGE` where a header points behind the end.
+/// `INVALID_IMAGE` where a header points behind the end, or names that share their bytes are longer together than the image.
 pub(crate) fn kernels(image: &[u8]) -> Call<Vec<String>> {
     let part = |offset: u64, bytes: usize| {
         let start = usize::try_from(offset).map_err(|_| BAD_IMAGE)?;
@@ -106,12 +106,14 @@ pub(crate) fn kernels(image: &[u8]) -> Call<Vec<String>> {
         |section: &Section| part(section.offset, usize::try_from(section.bytes).map_err(|_| BAD_IMAGE)?);
     let sections = tables(&|offset, bytes| Ok(part(offset, bytes)?.to_vec()))?.sections;
     let mut names = Vec::new();
+    let mut left = image.len();
     for table in sections.iter().filter(|section| section.kind == SECTION_SYMBOLS) {
         let texts = contents(sections.get(table.link as usize).ok_or(BAD_IMAGE)?)?;
         for symbol in contents(table)?.chunks_exact(SYMBOL_BYTES) {
             if symbol[4] & 0xf == SYMBOL_FUNCTION && symbol[5] & SYMBOL_IS_ENTRY != 0 {
                 let text = texts.get(word(symbol, 0) as usize..).ok_or(BAD_IMAGE)?;
                 let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+                left = left.checked_sub(text.len()).ok_or(BAD_IMAGE)?;
                 names.push(String::from_utf8_lossy(text).into_owned());
             }
         }
@@ -177,6 +179,25 @@ pub(crate) mod tests {
         assert_eq!(size_of_bytes(&image), Ok(image.len()));
         put(&mut image, 128 + 32, &u64::MAX.to_le_bytes());
         assert_eq!(size_of_bytes(&image), Err(BAD_IMAGE));
+    }
+
+    #[test]
+    fn names_are_no_longer_together_than_the_image() {
+        let mut image = cubin();
+        let (texts, symbols) = (image.len() as u64, image.len() as u64 + 1_000);
+        image.resize(image.len() + 1_000, b'n');
+        put(&mut image, 128 + 64 + 24, &texts.to_le_bytes());
+        put(&mut image, 128 + 64 + 32, &1_000_u64.to_le_bytes());
+        put(&mut image, 128 + 128 + 24, &symbols.to_le_bytes());
+        let with = |count: u64| {
+            let mut image = image.clone();
+            let symbol = [[0, 0, 0, 0, 0x12, 0x10].as_slice(), &[0; 18]].concat();
+            image.extend(symbol.repeat(count as usize));
+            put(&mut image, 128 + 128 + 32, &(count * SYMBOL_BYTES as u64).to_le_bytes());
+            kernels(&image)
+        };
+        assert_eq!(with(1).map(|names| names.len()), Ok(1));
+        assert_eq!(with(1 << 10), Err(BAD_IMAGE));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 // ELF-64, System V ABI, chapters 4 and 5.
 const SECTION_BYTES: u64 = 64;
 const PROGRAM_BYTES: u64 = 56;
-pub(super) const SYMBOL_BYTES: u64 = 24;
+pub(super) const SYMBOL_BYTES: usize = 24;
 pub(super) const SECTION_SYMBOLS: u32 = 2;
 const SECTION_NO_BITS: u32 = 8;
 const SECTION_ALLOCATED: u64 = 2;
@@ -30,8 +30,8 @@ const SYMBOL_TABLES_MAX: usize = 16;
 /// Bytes that the sections of a file have together, at most, by the bytes of the file. Honest ones share none; this bounds
 /// what looking through all of them costs.
 const SECTIONS_OVERLAP_MAX: u64 = 16;
-/// A longer name is not looked at to its end, since names may share their bytes too. No guest can ask for one so long.
-pub(super) const LOOKED_BYTES_MAX: usize = NAME_BYTES_MAX as usize;
+/// A longer name is not looked at to its end. No guest can ask for one so long.
+const LOOKED_BYTES_MAX: usize = NAME_BYTES_MAX as usize;
 
 /// What machine code needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,29 @@ impl Section {
             bytes: u64_at(image, at + 32)?,
             link: u32_at(image, at + 40)?,
         })
+    }
+}
+
+/// Bytes of names that may still be looked at. Names may share their bytes in a table, or a table have no end of a name at
+/// all: without a bound on them together, a small image would cost a look at all of a table for each of its symbols.
+pub(super) struct Looks {
+    left: usize,
+}
+
+impl Looks {
+    /// As many as the file has: names of compilers share none.
+    pub(super) const fn at(elf: &Elf<'_>) -> Self {
+        Self { left: elf.image.len() }
+    }
+
+    /// The text at an offset of a table of texts, without its zero; `None` for one of [`LOOKED_BYTES_MAX`] or more, and
+    /// once all looks are spent.
+    pub(super) fn text<'a>(&mut self, texts: &'a [u8], offset: u32) -> Option<&'a [u8]> {
+        let rest = texts.get(offset as usize..).unwrap_or_default();
+        let rest = &rest[..rest.len().min(LOOKED_BYTES_MAX)];
+        let text = rest.split(|byte| *byte == 0).next().unwrap_or_default();
+        self.left = self.left.checked_sub(text.len())?;
+        (text.len() < LOOKED_BYTES_MAX).then_some(text)
     }
 }
 
@@ -132,11 +155,6 @@ impl<'a> Elf<'a> {
         Ok(Self { image, sections, names })
     }
 
-    /// Bytes of the file.
-    pub(super) const fn len(&self) -> usize {
-        self.image.len()
-    }
-
     pub(super) fn contents(&self, section: &Section) -> &'a [u8] {
         let range = || {
             let start = usize::try_from(section.offset).ok()?;
@@ -145,31 +163,32 @@ impl<'a> Elf<'a> {
         range().unwrap_or_default()
     }
 
-    pub(super) fn name(&self, section: &Section) -> &'a [u8] {
+    /// The part of the table of names that begins with a section's name.
+    pub(super) fn name_on(&self, section: &Section) -> &'a [u8] {
         let names = self.names.as_ref().map(|names| self.contents(names)).unwrap_or_default();
-        text_at(names, section.name)
+        names.get(section.name as usize..).unwrap_or_default()
     }
 
     /// Code, constants and variables. Shared memory is a block's, and takes none of the device's.
     fn memory_bytes(&self) -> u64 {
         let placed = self.sections.iter().filter(|section| section.flags & SECTION_ALLOCATED != 0);
-        let in_memory = placed.filter(|section| !self.name(section).starts_with(b".nv.shared"));
+        let in_memory = placed.filter(|section| !self.name_on(section).starts_with(b".nv.shared"));
         in_memory.fold(0, |sum: u64, section| sum.saturating_add(section.bytes))
     }
 
     /// Whether kernels call functions of the program or of the driver (`printf`, `assert`). They may recurse, which only
     /// the stack's limit bounds.
     fn has_callees(&self) -> Result<bool, Broken> {
+        let mut looks = Looks::at(self);
         for section in self.sections.iter().filter(|section| section.kind == SECTION_SYMBOLS) {
             let names = self.sections.get(section.link as usize).map(|names| self.contents(names));
-            for index in 0..section.bytes / SYMBOL_BYTES {
-                let symbol = section.offset + index * SYMBOL_BYTES;
-                let [kind, flags] = field(self.image, symbol + 4)?;
+            for symbol in self.contents(section).chunks_exact(SYMBOL_BYTES) {
+                let [kind, flags] = field(symbol, 4)?;
                 if kind & 0xf == SYMBOL_FUNCTION && flags & SYMBOL_IS_ENTRY == 0 {
-                    let name = text_at(names.unwrap_or_default(), u32_at(self.image, symbol)?);
-                    let is_long = name.len() >= LOOKED_BYTES_MAX;
-                    let name = name.rsplit(|byte| *byte == b'$').next().unwrap_or_default();
-                    if is_long || !OWN_FUNCTIONS.iter().any(|own| name.starts_with(own)) {
+                    let name = looks.text(names.unwrap_or_default(), u32_at(symbol, 0)?);
+                    let name = name.and_then(|name| name.rsplit(|byte| *byte == b'$').next());
+                    // A name that cannot be told is none of the compiler's own.
+                    if !name.is_some_and(|name| OWN_FUNCTIONS.iter().any(|own| name.starts_with(own))) {
                         return Ok(true);
                     }
                 }
@@ -177,11 +196,4 @@ impl<'a> Elf<'a> {
         }
         Ok(false)
     }
-}
-
-/// The text at an offset of a table of texts, without its zero; of a long one the first [`LOOKED_BYTES_MAX`].
-pub(super) fn text_at(texts: &[u8], offset: u32) -> &[u8] {
-    let rest = texts.get(offset as usize..).unwrap_or_default();
-    let rest = &rest[..rest.len().min(LOOKED_BYTES_MAX)];
-    rest.split(|byte| *byte == 0).next().unwrap_or_default()
 }

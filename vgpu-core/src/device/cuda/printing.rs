@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use super::bounds::{Broken, field, u16_at, u32_at};
-use super::elf::{Elf, LOOKED_BYTES_MAX, SECTION_SYMBOLS, SYMBOL_BYTES, Section, text_at};
+use super::elf::{Elf, Looks, SECTION_SYMBOLS, SYMBOL_BYTES, Section};
 
 /// The section with the notes of a kernel is called this and the kernel's name. As seen in what ptxas 13.0 makes for 7.5 to
 /// 10.0, with and without separate compilation.
@@ -26,8 +26,8 @@ const NOTE_EXTERNS: u8 = 0x0f;
 /// Why names are not kept.
 const ODD: Broken = "its kernels have names as no compiler makes";
 
-/// What `printf` in a kernel calls (CUDA C++ Programming Guide, "Formatted Output").
-const PRINT: &[u8] = b"vprintf";
+/// What `printf` in a kernel calls (CUDA C++ Programming Guide, "Formatted Output"), with the zero that ends the name.
+const PRINT: &[u8] = b"vprintf\0";
 
 /// Kernels of a module that may print.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Printers {
     fn read(cubin: &Elf<'_>) -> Result<Self, Broken> {
         let mut found = HashSet::new();
         // Names that share their bytes could be more than the image.
-        let mut left = cubin.len();
+        let mut looks = Looks::at(cubin);
         for (index, symbols) in cubin.sections.iter().enumerate() {
             if symbols.kind != SECTION_SYMBOLS {
                 continue;
@@ -96,11 +96,10 @@ impl Printers {
             let Some(print) = print_symbol(cubin, symbols)? else { continue };
             let names = found.len();
             for notes in cubin.sections.iter().filter(|section| section.link as usize == index) {
-                if let Some(kernel) = cubin.name(notes).strip_prefix(NOTES)
+                if let Some(kernel) = cubin.name_on(notes).strip_prefix(NOTES)
                     && needs(cubin.contents(notes), print)?
                 {
-                    let rest = left.checked_sub(kernel.len());
-                    left = rest.filter(|_| kernel.len() < LOOKED_BYTES_MAX - NOTES.len()).ok_or(ODD)?;
+                    let kernel = looks.text(kernel, 0).ok_or(ODD)?;
                     found.insert(String::from_utf8_lossy(kernel).into_owned());
                 }
             }
@@ -114,11 +113,12 @@ impl Printers {
 
 /// Number of the driver's function in a symbol table, if it is there.
 fn print_symbol(cubin: &Elf<'_>, table: &Section) -> Result<Option<u32>, Broken> {
-    let names = cubin.sections.get(table.link as usize).map(|names| cubin.contents(names));
-    let symbols = cubin.contents(table);
-    for index in 0..symbols.len() as u64 / SYMBOL_BYTES {
-        let name = u32_at(symbols, index * SYMBOL_BYTES)?;
-        if text_at(names.unwrap_or_default(), name) == PRINT {
+    let names =
+        cubin.sections.get(table.link as usize).map(|names| cubin.contents(names)).unwrap_or_default();
+    for (index, symbol) in cubin.contents(table).chunks_exact(SYMBOL_BYTES).enumerate() {
+        // No more of a name is looked at than `PRINT` has, since a name may be as long as its table.
+        let name = names.get(u32_at(symbol, 0)? as usize..).unwrap_or_default();
+        if name.starts_with(PRINT) {
             return Ok(u32::try_from(index).ok());
         }
     }

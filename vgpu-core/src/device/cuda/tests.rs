@@ -1,7 +1,7 @@
 //! What needs no GPU: the order of counter writes, checked addresses, checked images.
 
 use super::bounds::check_fatbin;
-use super::elf::{Needs, check_elf};
+use super::elf::{Elf, Looks, Needs, check_elf};
 use super::order::{Kind, Order, Plan};
 use super::printing::Printers;
 use super::space::{Owner, Space};
@@ -274,6 +274,33 @@ fn what_is_looked_through_is_bounded_by_the_image() {
         long[table + index * 64 + 32..][..8].copy_from_slice(&end.to_le_bytes());
     }
     assert!(check_elf(&long).is_err(), "the file many times over");
+}
+
+/// So may names: a table of texts may have none that ends, and each symbol name another part of it.
+#[test]
+fn names_are_looked_at_no_more_often_than_the_image_is_long() {
+    const SYMBOLS: usize = 1 << 20;
+    let own = b"$__internal_".repeat(1 << 9);
+    for (texts, calls) in [(vec![b'v'; 16 << 20], true), ([own, vec![0]].concat(), true)] {
+        let mut image = elf(2, 0, "$__internal_");
+        let table = usize::from(image[40]) | usize::from(image[41]) << 8;
+        let mut place = |section: usize, bytes: &[u8]| {
+            let at = image.len() as u64;
+            image.extend(bytes);
+            image[table + section * 64 + 24..][..8].copy_from_slice(&at.to_le_bytes());
+            image[table + section * 64 + 32..][..8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        };
+        place(3, &texts);
+        let mut symbol = [0; 24];
+        symbol[4] = 2;
+        place(2, &symbol.repeat(SYMBOLS));
+        let needs = check_elf(&image).expect("it is sound");
+        assert_eq!((needs.calls, needs.printers), (calls, Printers::none()));
+        let elf = Elf::check(&image).expect("it is sound");
+        let mut looks = Looks::at(&elf);
+        let looked: usize = (0..SYMBOLS).map_while(|_| looks.text(&texts, 0)).map(<[u8]>::len).sum();
+        assert!(looked <= image.len(), "{looked} bytes of {}", image.len());
+    }
 }
 
 #[test]

@@ -15,6 +15,11 @@ const ROUNDS_MAX: u32 = 64;
 /// Most ways from block to block: each `brx` has as many as its table, and any number of them may share one.
 const EDGES_MAX: usize = 1 << 20;
 
+/// Words of sets that the data flow of a function may look at, for each of its instructions, and for none. Real functions
+/// take hundreds. Many small functions with many ways between few blocks would take the square of a module's text.
+const WORDS_PER_INSTRUCTION: usize = 1 << 12;
+const WORDS_MIN: usize = 1 << 16;
+
 /// First and last instruction at which a register holds a value that matters.
 pub(super) type Interval = (u32, u32);
 
@@ -41,7 +46,8 @@ pub(super) fn intervals(body: &Body) -> Option<Vec<Option<Interval>>> {
     for block in &mut blocks {
         summarise(body, block, words);
     }
-    if !solve(&mut blocks, words) {
+    let mut left = WORDS_MIN + body.instructions.len() * WORDS_PER_INSTRUCTION;
+    if !solve(&mut blocks, words, &mut left) {
         return None;
     }
     let mut intervals = vec![None; body.registers.len()];
@@ -123,6 +129,9 @@ fn blocks(body: &Body) -> Option<Vec<Block>> {
         if edges > EDGES_MAX {
             return None;
         }
+        // A jump table may name a block many times.
+        block.next.sort_unstable();
+        block.next.dedup();
     }
     Some(blocks)
 }
@@ -200,9 +209,13 @@ fn live_out(blocks: &[Block], block: &Block, words: usize) -> Vec<u64> {
     out
 }
 
-/// Backward data flow until nothing changes; false if it does not settle in [`ROUNDS_MAX`] rounds.
-fn solve(blocks: &mut [Block], words: usize) -> bool {
+/// Backward data flow until nothing changes; false if it does not settle in [`ROUNDS_MAX`] rounds, or would look at more
+/// than `left` words of sets.
+fn solve(blocks: &mut [Block], words: usize, left: &mut usize) -> bool {
+    let sets: usize = blocks.iter().map(|block| 1 + block.next.len()).sum();
     for _ in 0..ROUNDS_MAX {
+        let Some(rest) = left.checked_sub(sets * words) else { return false };
+        *left = rest;
         let mut changed = false;
         for index in (0..blocks.len()).rev() {
             let out = live_out(blocks, &blocks[index], words);
@@ -224,6 +237,21 @@ fn solve(blocks: &mut [Block], words: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sets_of_many_registers_over_many_ways_are_given_up() {
+        let labels: Vec<_> = (0..300).map(|block| format!("L{block}")).collect();
+        let blocks: String = labels.iter().map(|label| format!("{label}: brx.idx %r0, T; ")).collect();
+        let settled = |registers: u32| {
+            let table = labels.join(",");
+            let body = format!(".reg .b32 %r<{registers}>; T: .branchtargets {table}; {blocks} ret;");
+            let text = format!(".version 8.0\n.target sm_80\n.address_size 64\n.entry k() {{ {body} }}");
+            let module = super::super::super::super::ptx::parse(&text).unwrap();
+            intervals(module.functions[0].body.as_ref().unwrap()).is_some()
+        };
+        assert!(settled(1));
+        assert!(!settled(40_000));
+    }
 
     #[test]
     fn jump_tables_that_many_instructions_share_are_given_up() {
