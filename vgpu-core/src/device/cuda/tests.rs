@@ -249,6 +249,20 @@ fn sections_beyond_the_headers_count_are_counted_in_the_first() {
     assert!(check_elf(&image).is_err(), "more sections than bytes");
 }
 
+/// Nothing else that is asked of sections holds for the first: what it says of a place may be a count.
+#[test]
+fn the_first_section_is_of_no_kind() {
+    let mut image = elf(2, 0x10, "k");
+    let first = usize::from(image[40]) | usize::from(image[41]) << 8;
+    image[first + 24..first + 40].fill(0xff);
+    assert!(check_elf(&image).is_ok(), "its place means nothing");
+    for kind in [1_u32, 2, 3, 8, 0x7000_0000, 1 << 31] {
+        image[first + 4..first + 8].copy_from_slice(&kind.to_le_bytes());
+        let refused = check_elf(&image).expect_err("it has a kind");
+        assert_eq!(refused, "its first section is not the empty one", "kind {kind:#x}");
+    }
+}
+
 /// Sections of a hostile image may share their bytes, so that looking through all of them would take a square of its size.
 #[test]
 fn what_is_looked_through_is_bounded_by_the_image() {
