@@ -145,8 +145,10 @@ impl Vmm {
         if used || self.ranges.get(&address) != Some(&bytes) {
             return Err(Status::ERROR_INVALID_VALUE);
         }
+        // A range that the device keeps stays the guest's, who may ask again.
+        session.device.address_free(address).map_err(status)?;
         self.ranges.remove(&address);
-        session.device.address_free(address).map_err(status)
+        Ok(())
     }
 
     fn create(&mut self, bytes: u64, session: &Session) -> Result<u64, Status> {

@@ -106,6 +106,37 @@ fn memory_is_charged_until_it_is_released_and_mapped_nowhere() {
 }
 
 #[test]
+fn what_the_device_refuses_changes_nothing() {
+    let mut mapper = Mapper::new(u64::MAX);
+    let base = mapper.base;
+    let refused = Status::ERROR_UNKNOWN;
+    mapper.device.refuse(Some(refused));
+    assert_eq!(mapper.reserve(base, 2 * UNIT), refused);
+    assert_eq!((mapper.create(UNIT), mapper.used()), (Err(refused), 0));
+    mapper.device.refuse(None);
+    assert_eq!(mapper.reserve(base, 2 * UNIT), Status::SUCCESS, "it was not taken");
+    let memory = mapper.create(UNIT).unwrap();
+    mapper.device.refuse(Some(refused));
+    assert_eq!(mapper.map(base, UNIT, memory), refused);
+    mapper.device.refuse(None);
+    assert_eq!(mapper.map(base, UNIT, memory), Status::SUCCESS, "nothing lies there");
+    mapper.device.refuse(Some(refused));
+    assert_eq!(mapper.access(base, UNIT, 3), refused);
+    assert_eq!(mapper.unmap(base, UNIT), refused);
+    mapper.device.refuse(None);
+    assert_eq!(mapper.free(base, 2 * UNIT), INVALID, "it is still mapped");
+    assert_eq!(mapper.unmap(base, UNIT), Status::SUCCESS);
+    mapper.device.refuse(Some(refused));
+    assert_eq!(mapper.free(base, 2 * UNIT), refused);
+    mapper.device.refuse(None);
+    assert_eq!(mapper.reserve(base, UNIT), INVALID, "the range is there still");
+    assert_eq!(mapper.map(base, UNIT, memory), Status::SUCCESS);
+    assert_eq!(mapper.unmap(base, UNIT), Status::SUCCESS);
+    assert_eq!(mapper.free(base, 2 * UNIT), Status::SUCCESS);
+    assert_eq!((mapper.release(memory), mapper.used()), (Status::SUCCESS, 0));
+}
+
+#[test]
 fn what_breaks_the_rules_never_reaches_the_device() {
     let mut mapper = Mapper::new(u64::MAX);
     let base = mapper.base;
