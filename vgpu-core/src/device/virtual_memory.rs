@@ -38,7 +38,7 @@ pub trait VirtualMemory {
     /// Unmaps. Work that still uses the memory meets an illegal address.
     ///
     /// # Errors
-    /// What the driver answers, as after a fault; the mappings are gone for the guest all the same.
+    /// What the driver answers, as after a fault; the mappings are still there then, and nothing may use them.
     fn memory_unmap(&self, address: u64, bytes: u64) -> Result<(), DeviceError>;
 
     /// Sets what kernels and copies may do there.

@@ -109,7 +109,8 @@ impl Arena {
 
     /// Gives memory back. May block: who calls it holds no lock that an allocation waits for.
     pub(super) fn give(&self, chunk: Chunk) {
-        // SAFETY: the chunk was mapped by `take`, and who gives it back has waited for the work that uses it.
+        // SAFETY: the chunk was mapped by `take`, and who gives it back has waited for the work of its context. What another
+        // context of the session still does there is the GPU's (`space`), and the addresses stay the session's.
         let unmapped = unsafe { unmap(&self.handle, chunk.address, chunk.bytes) };
         // After a fault the driver unmaps nothing. Then the addresses stay taken, until the process ends soon.
         if unmapped.is_ok() {

@@ -7,8 +7,13 @@
 //! was found by its name (`stack`), so a graph needs none of its own.
 //!
 //! A launch names no addresses, so it could reach memory that was freed since the graph was made. [`Ranges`] looks for all
-//! of them again at the first launch after something was freed. That look, the launch, and the count that a free waits for
-//! are under the one lock of the context's streams: a free either comes first, and the launch is refused, or waits for it.
+//! of them again at the first launch after something was freed. The look and the launch are one to everything that takes
+//! memory away, which waits in between (`Space::hold`): it comes first, and the launch is refused, or the driver has the
+//! launch, and what is true of other work then is true of it (`space`). A free waits for the context's launches, too; what
+//! the guest unmaps does not.
+//!
+//! A graph is made without that hold, since making it may take long. The driver looks at a node's addresses when it is
+//! added, and would take those of memory that went for the process's own; so the memory must be the same afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -62,6 +67,8 @@ struct Slot {
 #[derive(Debug)]
 struct Parts {
     ranges: Ranges,
+    /// Ranges that the session's space had been added when these were found.
+    added: u64,
     /// Kept while the graph may be launched.
     kernels: Vec<Arc<Kernel>>,
 }
@@ -94,8 +101,8 @@ impl CheckedGraph {
     pub(super) fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
         let mut state = self.graph.state.lock();
         state.bind(&self.events)?;
-        // SAFETY: `check_memory` found all memory of the nodes under the lock that is still held, and frees that come later
-        // wait for this launch.
+        // SAFETY: `check_memory` found all memory of the nodes, and nothing takes any of it away before this call is over:
+        // the submitter holds the session's space (`Space::hold`). For what goes later see `space`.
         unsafe { state.exec.launch(stream) }.map_err(|error| {
             let text = format!("launch of a graph ({}): {}", self.graph.name, error.text);
             DeviceError::new(error.status, text)
@@ -155,9 +162,10 @@ impl Shared {
             .collect();
         let placeholder =
             if slots.is_empty() { None } else { Some(Arc::new(Event::new(self.handle(), false)?)) };
-        let template = self.template(plan, &parts.kernels, placeholder.as_deref())?;
+        let template = self.template(plan, &parts, placeholder.as_deref())?;
         let mut exec = template.instantiate(priorities)?;
         exec.upload(self.own_stream())?;
+        self.check_same(&parts)?;
         let first = parts.kernels.first().map(|kernel| format!("graph with {}", kernel.name));
         let name = first.unwrap_or_else(|| "graph without kernels".to_owned());
         let template = (!slots.is_empty()).then_some(template);
@@ -168,6 +176,7 @@ impl Shared {
     /// Checks a plan's addresses and kernels.
     fn graph_parts(&self, plan: &GraphPlan) -> Result<Parts, DeviceError> {
         let space = self.card().space();
+        let added = space.added();
         let ranges = Ranges::new(&plan.nodes, space.generation(), |at, bytes| space.check(at, bytes))?;
         let mut kernels = Vec::new();
         for node in &plan.nodes {
@@ -178,18 +187,24 @@ impl Shared {
                 kernels.push(kernel);
             }
         }
-        Ok(Parts { ranges, kernels })
+        Ok(Parts { ranges, added, kernels })
     }
 
-    /// The driver's graph of a checked plan. `kernels` are those of its kernel nodes, in their order.
+    /// Checks that the memory that was found is there still, and never was away.
+    fn check_same(&self, parts: &Parts) -> Result<(), DeviceError> {
+        let space = self.card().space();
+        parts.ranges.check(space.generation(), |at, bytes| space.check_older(at, bytes, parts.added))
+    }
+
+    /// The driver's graph of a checked plan.
     fn template(
         &self,
         plan: &GraphPlan,
-        kernels: &[Arc<Kernel>],
+        parts: &Parts,
         placeholder: Option<&Event>,
     ) -> Result<Template, DeviceError> {
         let mut template = Template::new(self.handle())?;
-        let mut kernels = kernels.iter();
+        let mut kernels = parts.kernels.iter();
         for (index, node) in plan.nodes.iter().enumerate() {
             add_node(&mut template, node, &mut kernels, placeholder).map_err(|error| {
                 DeviceError::new(error.status, format!("node {index} of the graph: {}", error.text))
@@ -216,7 +231,8 @@ impl Shared {
     ) -> Result<UpdateResult, DeviceError> {
         // Made without the lock, which a launch waits for. The session makes one update at a time.
         let placeholder = graph.state.lock().placeholder.clone();
-        let template = self.template(plan, &parts.kernels, placeholder.as_deref())?;
+        let template = self.template(plan, &parts, placeholder.as_deref())?;
+        self.check_same(&parts)?;
         let mut state = graph.state.lock();
         let result = state.exec.update(&template)?;
         if result == UpdateResult::SUCCESS {
@@ -254,7 +270,8 @@ fn add_node<'a>(
             Some(kernel) => add_kernel(template, kernel, config),
             None => template.add_empty(),
         },
-        // SAFETY: every launch is preceded by a check of the graph's memory, which stays until the launch is complete.
+        // SAFETY: the memory was found, and is looked for again when the graph is made, before anything launches it, and
+        // when it is launched.
         (NodeWork::Copy(copy), _) => unsafe { template.add_copy(copy) },
         // SAFETY: as for copies.
         (NodeWork::Fill(fill), _) => unsafe { template.add_fill(fill) },

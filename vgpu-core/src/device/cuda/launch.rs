@@ -16,8 +16,9 @@ impl Checked {
             Self::Nothing => Ok(()),
             Self::Launch(launch) => launch.submit(stream),
             Self::Copy { destination, source, bytes } => {
-                // SAFETY: both ranges were found in the session's memory or registered. Frees and removals wait for work
-                // that was submitted, and sessions name no memory that they free at the same time.
+                // SAFETY: both ranges were found in the session's memory or registered, and are there until this call is
+                // over: the submitter holds the session's space (`Space::hold`). What goes from then on is between the
+                // GPU and the session, whether a free waits for this work or not (`space`).
                 unsafe { copy(stream, *destination, *source, *bytes) }
             }
             Self::Fill { destination, value, element_bytes, count } => {

@@ -2,6 +2,12 @@
 //!
 //! The driver takes any address of this process for a copy, private memory too. So an address that is not in this list
 //! never gets to the driver.
+//!
+//! What holds at the driver's call is all that this can promise of memory that the guest maps itself: it may unmap it while
+//! work is under way, as natively. From the call on only the GPU touches the addresses, through the page tables of this
+//! process, in which no other process has anything; a kernel may name any address there, too. The arena is reserved with the
+//! driver for as long as the process lives (`arena`), so that late work finds memory of the session at its addresses or none,
+//! which is a fault of its context, and never what the driver or this process has put there meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +34,8 @@ struct Range {
     owner: Owner,
     /// Whether it may be accessed.
     open: bool,
+    /// Ranges that were added up to this one.
+    number: u64,
 }
 
 /// The ranges of a device.
@@ -36,6 +44,8 @@ pub(super) struct Space {
     ranges: RwLock<BTreeMap<u64, Range>>,
     /// Counts removals and changes of access, so that who found a range knows when to look again.
     generation: AtomicU64,
+    /// Ranges added so far. Changes with `ranges` locked.
+    added: AtomicU64,
     /// Shared while work goes from its check to the driver.
     submitting: RwLock<()>,
 }
@@ -55,12 +65,12 @@ impl Space {
 
     /// Adds a range; `false` if it overlaps another.
     pub(super) fn add(&self, address: u64, bytes: u64, owner: Owner) -> bool {
-        self.insert(address, Range { bytes, owner, open: true })
+        self.insert(address, bytes, owner, true)
     }
 
     /// Adds a mapping of the guest, without access; `false` if it overlaps another range.
     pub(super) fn map(&self, address: u64, bytes: u64) -> bool {
-        self.insert(address, Range { bytes, owner: Owner::Guest, open: false })
+        self.insert(address, bytes, Owner::Guest, false)
     }
 
     /// Opens or closes the guest's mappings that begin in a range.
@@ -84,8 +94,7 @@ impl Space {
         self.changed();
     }
 
-    fn insert(&self, address: u64, new: Range) -> bool {
-        let bytes = new.bytes;
+    fn insert(&self, address: u64, bytes: u64, owner: Owner, open: bool) -> bool {
         // One without a byte would be in nobody's way, and take the place of one that begins there.
         if bytes == 0 {
             return false;
@@ -95,7 +104,8 @@ impl Space {
         let free =
             ranges.range(..end).next_back().is_none_or(|(start, range)| start + range.bytes <= address);
         if free {
-            ranges.insert(address, new);
+            let number = self.added.fetch_add(1, Ordering::AcqRel) + 1;
+            ranges.insert(address, Range { bytes, owner, open, number });
         }
         free
     }
@@ -108,6 +118,11 @@ impl Space {
     /// Removals and changes of access so far.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Ranges added so far.
+    pub(super) fn added(&self) -> u64 {
+        self.added.load(Ordering::Acquire)
     }
 
     /// Whether a pinned region begins there.
@@ -126,13 +141,22 @@ impl Space {
     /// # Errors
     /// `INVALID_VALUE`.
     pub(super) fn check(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        self.check_older(address, bytes, u64::MAX)
+    }
+
+    /// As [`Space::check`], of ranges that were there when `added` had been added. Tells who found them then whether they
+    /// were there all the time since: they may have gone and come again.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE`.
+    pub(super) fn check_older(&self, address: u64, bytes: u64, added: u64) -> Result<(), DeviceError> {
         let end = address.checked_add(bytes).ok_or_else(|| outside(address, bytes))?;
         let ranges = self.ranges.read();
         let mut found = ranges.range(..=address).next_back();
         let mut at = address;
         while let Some((start, range)) = found {
             let range_end = start + range.bytes;
-            if !range.open || at >= range_end {
+            if !range.open || range.number > added || at >= range_end {
                 break;
             }
             if end <= range_end {

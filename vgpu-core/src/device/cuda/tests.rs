@@ -129,6 +129,28 @@ fn mappings_of_the_guest_are_one_array_where_they_are_open() {
 
 /// Memory that was found goes only once the work that was to use it is with the driver.
 #[test]
+fn memory_that_went_and_came_again_is_not_the_same() {
+    let space = Space::default();
+    assert!(space.add(0x1000, 0x1000, Owner::Context(1)) && space.map(0x2000, 0x1000));
+    space.open(0x2000, 0x1000, true);
+    let (added, generation) = (space.added(), space.generation());
+    assert!(space.add(0x8000, 0x1000, Owner::Context(1)));
+    for address in [0x1000, 0x2000] {
+        assert!(space.check_older(address, 0x1000, added).is_ok());
+    }
+    assert!(space.check_older(0x8000, 1, added).is_err() && space.check(0x8000, 1).is_ok(), "it is new");
+    assert_eq!(space.generation(), generation, "nothing went");
+    space.remove(0x1000);
+    space.unmap(0x2000, 0x1000);
+    assert!(space.add(0x1000, 0x1000, Owner::Context(1)) && space.map(0x2000, 0x1000));
+    space.open(0x2000, 0x1000, true);
+    for address in [0x1000, 0x2000] {
+        assert!(space.check(address, 0x1000).is_ok() && space.check_older(address, 1, added).is_err());
+    }
+    assert_ne!(space.generation(), generation);
+}
+
+#[test]
 fn what_is_taken_away_waits_for_work_that_is_being_submitted() {
     let space = Space::default();
     assert!(space.add(0x1000, 0x1000, Owner::Host));

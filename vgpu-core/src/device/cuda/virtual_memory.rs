@@ -53,17 +53,25 @@ impl VirtualMemory for CudaDevice {
 
     fn memory_unmap(&self, address: u64, bytes: u64) -> Result<(), DeviceError> {
         let card = self.card();
-        // New work no longer finds it.
+        // New work no longer finds it, and the driver has what found it before.
         card.space().unmap(address, bytes);
-        // SAFETY: the session names whole mappings of its own. Work that still uses them meets a fault of its context.
+        // SAFETY: the session names whole mappings of its own. Work under way is the GPU's, which meets a fault of its
+        // context there, or what the session maps at these addresses next: the arena stays reserved.
         unsafe { unmap(card.home(), address, bytes) }
     }
 
     fn memory_set_access(&self, address: u64, bytes: u64, access: MemoryAccess) -> Result<(), DeviceError> {
         let card = self.card();
+        let opens = access != MemoryAccess::None;
+        // What is open to work is open to the GPU: closed before the driver closes it, and opened after.
+        if !opens {
+            card.space().open(address, bytes, false);
+        }
         // SAFETY: the session names whole mappings of its own.
         unsafe { set_access(card.home(), address, bytes, access) }?;
-        card.space().open(address, bytes, access != MemoryAccess::None);
+        if opens {
+            card.space().open(address, bytes, true);
+        }
         Ok(())
     }
 }

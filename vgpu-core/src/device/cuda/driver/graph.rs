@@ -124,7 +124,8 @@ impl Template {
     /// Adds a copy.
     ///
     /// # Safety
-    /// Whenever the graph is launched, both boxes lie in device or registered memory that stays until it is done.
+    /// Both boxes lie in device or registered memory of the session, now and whenever the graph is launched. Nothing but the
+    /// session's memory comes to lie there until a launch is done.
     pub(in crate::device::cuda) unsafe fn add_copy(&mut self, copy: &BoxCopy) -> Result<(), DeviceError> {
         let (params, context) = (copy_params(copy), self.handle.raw());
         self.add("cuGraphAddMemcpyNode", |node, graph| {
@@ -347,10 +348,11 @@ impl Exec {
     /// Launches it behind the stream's earlier work and its own earlier launches.
     ///
     /// # Safety
-    /// The memory that its copies, fills and words name is there until the launch is complete.
+    /// The memory that its copies, fills and words name is there now, and nothing but the session's memory comes to lie
+    /// there until the launch is complete.
     pub(in crate::device::cuda) unsafe fn launch(&mut self, stream: &Stream) -> Result<(), DeviceError> {
         stream.handle().bind()?;
-        // SAFETY: graph and stream live as long as their owners; the caller keeps the memory.
+        // SAFETY: graph and stream live as long as their owners; the caller answers for the memory.
         let result = unsafe { sys::cuGraphLaunch(self.raw, stream.raw()) };
         check(result, "cuGraphLaunch")
     }

@@ -138,7 +138,8 @@ pub(in crate::device::cuda) unsafe fn set_access(
 /// Unmaps whole mappings.
 ///
 /// # Safety
-/// The mappings are the session's, and no work uses them any more.
+/// The mappings are the session's. No work uses them any more, or what still does is the GPU's, and only the session's
+/// memory comes to lie at these addresses.
 pub(in crate::device::cuda) unsafe fn unmap(
     handle: &Handle,
     address: u64,

@@ -101,7 +101,8 @@ fn lies_on_device(address: u64) -> bool {
 /// Copies in stream order.
 ///
 /// # Safety
-/// Both ranges lie in device or registered memory that stays until the copy is done.
+/// Both ranges lie in device or registered memory of the session now, and nothing but the session's memory comes to lie
+/// there until the copy is done.
 pub(in crate::device::cuda) unsafe fn copy(
     stream: &Stream,
     destination: u64,
@@ -117,7 +118,7 @@ pub(in crate::device::cuda) unsafe fn copy(
 /// Fills memory with `count` elements of 1, 2 or 4 bytes, in stream order.
 ///
 /// # Safety
-/// The range lies in device or registered memory that stays until the fill is done.
+/// As for [`copy`].
 pub(in crate::device::cuda) unsafe fn fill(
     stream: &Stream,
     destination: u64,

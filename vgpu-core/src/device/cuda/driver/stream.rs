@@ -112,7 +112,8 @@ impl Stream {
     /// Writes a 32-bit word in stream order.
     ///
     /// # Safety
-    /// The word is aligned and in device or registered memory that stays until the stream got there.
+    /// The word is aligned and lies in device or registered memory of the session now; nothing but the session's memory
+    /// comes to lie there until the stream got there.
     pub(in crate::device::cuda) unsafe fn write_32(
         &self,
         address: u64,
@@ -144,7 +145,7 @@ impl Stream {
     /// Waits for a 64-bit word in stream order.
     ///
     /// # Safety
-    /// As for [`Stream::write_64`]; the word may be in device memory too.
+    /// As for [`Stream::write_32`].
     pub(in crate::device::cuda) unsafe fn wait_64(
         &self,
         address: u64,
