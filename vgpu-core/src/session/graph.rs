@@ -268,14 +268,16 @@ impl Core {
         (links, charge): (Links, Charge),
         reply: ReplyTo,
     ) {
-        if result != Ok(UpdateResult::SUCCESS) {
-            return self.update_done(id, result, reply);
-        }
         let all_loaded = self.all_loaded(&links.modules);
         let dead = match self.updated(id, reply) {
-            Err(status) => return self.update_done(id, Err(status), reply),
+            Err(status) => return self.update_done(id, result.and(Err(status)), reply),
             Ok(graph) => {
-                (graph.links, graph.charge) = (links, charge);
+                if result == Ok(UpdateResult::SUCCESS) {
+                    (graph.links, graph.charge) = (links, charge);
+                } else {
+                    // The device keeps what the update names, in case that it did a part.
+                    graph.links.join(links.modules);
+                }
                 if all_loaded { None } else { graph.key.take().map(|key| (graph.device.clone(), key)) }
             }
         };

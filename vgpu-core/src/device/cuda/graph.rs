@@ -33,6 +33,10 @@ use crate::device::{
     DeviceError, EventKey, GraphKey, GraphLaunch, GraphPlan, LaunchConfig, NodeWork, Ranges,
 };
 
+/// Updates that may fail one after another before the graph is no longer launched. Of each the graph may have a part, so
+/// that what it names is kept; programs make a new graph after the first.
+const FAILED_UPDATES_MAX: usize = 4;
+
 /// An instantiated graph.
 #[derive(Debug)]
 pub(super) struct Graph {
@@ -50,7 +54,11 @@ struct State {
     slots: Vec<Slot>,
     /// What event nodes hold before a launch names an event: never recorded, so a wait passes.
     placeholder: Option<Arc<Event>>,
-    parts: Parts,
+    /// Of what it was made of, or updated to. Behind them those of the updates that failed since: CUDA says that such an
+    /// update is not performed, but nothing of nodes that come before the one that it failed at.
+    parts: Vec<Parts>,
+    /// Nobody can say any more what it would do.
+    lost: bool,
 }
 
 /// A node that takes an event.
@@ -61,6 +69,8 @@ struct Slot {
     records: bool,
     /// The event that the driver has for it now; kept for that long.
     bound: Option<(EventKey, Arc<Recorded>)>,
+    /// Whether the driver has just that.
+    sure: bool,
 }
 
 /// What a plan's nodes refer to.
@@ -87,22 +97,29 @@ impl Graph {
 }
 
 impl CheckedGraph {
-    /// Looks for the graph's memory again if some was freed. Called under the lock of the streams, as the launch is.
-    pub(super) fn check_memory(&self, space: &Space) -> Result<(), DeviceError> {
-        let state = self.graph.state.lock();
+    /// Looks for the graph's memory again if some was freed.
+    fn check_memory(&self, state: &State, space: &Space) -> Result<(), DeviceError> {
         if self.events.len() != state.slots.len() {
             let text = "the launch names another number of events than the graph has event nodes";
             return Err(DeviceError::new(Status::ERROR_INVALID_VALUE, text));
         }
-        state.parts.ranges.check(space.generation(), |at, bytes| space.check(at, bytes))
+        if state.lost {
+            let text = "updates of the graph have failed: instantiate it anew";
+            return Err(DeviceError::new(Status::ERROR_ILLEGAL_STATE, text));
+        }
+        let generation = space.generation();
+        let found = |parts: &Parts| parts.ranges.check(generation, |at, bytes| space.check(at, bytes));
+        state.parts.iter().try_for_each(found)
     }
 
-    /// Submits the launch.
-    pub(super) fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
+    /// Submits the launch. The caller holds `space`, the session's.
+    pub(super) fn submit(&self, stream: &Stream, space: &Space) -> Result<(), DeviceError> {
         let mut state = self.graph.state.lock();
+        self.check_memory(&state, space)?;
         state.bind(&self.events)?;
-        // SAFETY: `check_memory` found all memory of the nodes, and nothing takes any of it away before this call is over:
-        // the submitter holds the session's space (`Space::hold`). For what goes later see `space`.
+        // SAFETY: `check_memory` found all memory of the nodes, which no update changes while the graph is locked, and
+        // nothing takes any of it away before this call is over: the submitter holds the session's space (`Space::hold`).
+        // For what goes later see `space`.
         unsafe { state.exec.launch(stream) }.map_err(|error| {
             let text = format!("launch of a graph ({}): {}", self.graph.name, error.text);
             DeviceError::new(error.status, text)
@@ -125,7 +142,7 @@ impl State {
         let (Some(template), Some(placeholder)) = (template, placeholder) else { return Ok(()) };
         for (slot, event) in slots.iter_mut().zip(events) {
             let key = |event: &Option<(EventKey, Arc<Recorded>)>| event.as_ref().map(|(key, _)| *key);
-            if key(&slot.bound) == key(event) {
+            if slot.sure && key(&slot.bound) == key(event) {
                 continue;
             }
             let raw = event.as_ref().map_or(&**placeholder, |(_, event)| event.event());
@@ -135,8 +152,25 @@ impl State {
                 exec.set_wait(template, slot.node, raw)?;
             }
             slot.bound.clone_from(event);
+            slot.sure = true;
         }
         Ok(())
+    }
+
+    /// Notes how an update to other parts ended, and whether their memory is the same as before it.
+    fn updated(&mut self, parts: Parts, done: bool, same: bool) {
+        self.lost |= !same || self.parts.len() > FAILED_UPDATES_MAX;
+        if done && same {
+            self.lost = false;
+            self.parts.clear();
+            // The driver has the placeholder for every event node again.
+            self.slots.iter_mut().for_each(|slot| (slot.bound, slot.sure) = (None, true));
+        } else {
+            self.slots.iter_mut().for_each(|slot| slot.sure = false);
+        }
+        if !self.lost {
+            self.parts.push(parts);
+        }
     }
 }
 
@@ -158,7 +192,12 @@ impl Shared {
         let parts = self.graph_parts(plan)?;
         let nodes = plan.nodes.iter().enumerate().filter(|(_, node)| node.takes_event());
         let slots: Vec<Slot> = nodes
-            .map(|(node, work)| Slot { node, records: matches!(work, NodeWork::Record), bound: None })
+            .map(|(node, work)| Slot {
+                node,
+                records: matches!(work, NodeWork::Record),
+                bound: None,
+                sure: true,
+            })
             .collect();
         let placeholder =
             if slots.is_empty() { None } else { Some(Arc::new(Event::new(self.handle(), false)?)) };
@@ -169,7 +208,7 @@ impl Shared {
         let first = parts.kernels.first().map(|kernel| format!("graph with {}", kernel.name));
         let name = first.unwrap_or_else(|| "graph without kernels".to_owned());
         let template = (!slots.is_empty()).then_some(template);
-        let state = State { exec, template, slots, placeholder, parts };
+        let state = State { exec, template, slots, placeholder, parts: vec![parts], lost: false };
         Ok(Graph { state: Mutex::new(state), name: name.into() })
     }
 
@@ -234,13 +273,11 @@ impl Shared {
         let template = self.template(plan, &parts, placeholder.as_deref())?;
         self.check_same(&parts)?;
         let mut state = graph.state.lock();
-        let result = state.exec.update(&template)?;
-        if result == UpdateResult::SUCCESS {
-            state.parts = parts;
-            // The driver has the placeholder for every event node again.
-            state.slots.iter_mut().for_each(|slot| slot.bound = None);
-        }
-        Ok(result)
+        let result = state.exec.update(&template);
+        // The driver may have looked at the addresses again.
+        let same = self.check_same(&parts);
+        state.updated(parts, result == Ok(UpdateResult::SUCCESS), same.is_ok());
+        same.and(result)
     }
 
     pub(super) fn graph(&self, key: GraphKey) -> Result<Arc<Graph>, DeviceError> {

@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 use super::device::Recorded;
 use super::driver::{Dimensions, DriverAttribute, Stream, copy, fill};
 use super::function::Kernel;
+use super::space::Space;
 use super::transfer::{Checked, CheckedLaunch};
 use crate::device::{DeviceError, LaunchConfig, Occupancy};
 
 impl Checked {
-    /// Submits it. Never blocks, as long as fewer commands are pending than the driver queues.
-    pub(super) fn submit(&self, stream: &Stream) -> Result<(), DeviceError> {
+    /// Submits it. Never blocks, as long as fewer commands are pending than the driver queues. The caller holds `space`, the
+    /// session's, since it was checked.
+    pub(super) fn submit(&self, stream: &Stream, space: &Space) -> Result<(), DeviceError> {
         match self {
             Self::Nothing => Ok(()),
             Self::Launch(launch) => launch.submit(stream),
@@ -35,7 +37,7 @@ impl Checked {
                 // SAFETY: as for copies; the address was checked to be aligned.
                 unsafe { stream.wait_32(*address, *value, *condition) }
             }
-            Self::Graph(launch) => launch.submit(stream),
+            Self::Graph(launch) => launch.submit(stream, space),
             Self::WaitValue64 { address, value, condition } => {
                 // SAFETY: as for copies; the address was checked to be aligned.
                 unsafe { stream.wait_64(*address, *value, *condition) }

@@ -47,13 +47,10 @@ impl Shared {
         if streams.order.unwritten(key) >= interval {
             streams.write_due(key)?;
         }
-        if let Checked::Graph(launch) = work {
-            launch.check_memory(self.card().space())?;
-        }
         if let Checked::Launch(launch) = work {
             self.printing().launched(&launch.kernel.name);
         }
-        work.submit(queue.stream())?;
+        work.submit(queue.stream(), self.card().space())?;
         queue.set_submitted(streams.order.count_work(key));
         let name = match work {
             Checked::Launch(launch) => Some(Arc::clone(&launch.kernel.name)),

@@ -18,6 +18,15 @@ pub(super) struct Links {
     pub(super) modules: Vec<ModuleId>,
 }
 
+impl Links {
+    /// Adds modules.
+    pub(super) fn join(&mut self, modules: Vec<ModuleId>) {
+        self.modules.extend(modules);
+        self.modules.sort_unstable();
+        self.modules.dedup();
+    }
+}
+
 /// What an update must keep: the kind of each node, and the edges.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -63,8 +72,7 @@ impl Core {
             }
             nodes.push(self.resolve_node(context.index(), node.work, &mut links)?);
         }
-        links.modules.sort_unstable();
-        links.modules.dedup();
+        links.join(Vec::new());
         Ok((GraphPlan { nodes, edges: description.edges }, links))
     }
 

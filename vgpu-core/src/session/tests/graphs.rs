@@ -107,9 +107,13 @@ pub(super) fn event(guest: &mut Guest, id: EventId) {
 }
 
 fn function(guest: &mut Guest) {
+    function_of(guest, MODULE, FUNCTION);
+}
+
+fn function_of(guest: &mut Guest, module: ModuleId, function: FunctionId) {
     let load = body::ModuleLoad {
         context: CONTEXT.raw().into(),
-        module: MODULE.raw().into(),
+        module: module.raw().into(),
         image_bytes: 4.into(),
         image_region: 1.into(),
         reply_offset: 4096.into(),
@@ -118,8 +122,8 @@ fn function(guest: &mut Guest) {
     };
     assert_eq!(guest.call(0, &load, &[]).0, Status::SUCCESS);
     let find = body::ModuleGetFunction {
-        module: MODULE.raw().into(),
-        function: FUNCTION.raw().into(),
+        module: module.raw().into(),
+        function: function.raw().into(),
         reply_bytes: 1024.into(),
         ..Default::default()
     };
@@ -349,6 +353,28 @@ fn updates_keep_the_shape() {
     assert_eq!(update(&mut guest, &other), failed(UpdateResult::NODE_TYPE_CHANGED));
     assert_eq!(update(&mut guest, &graph(vec![write(5); 2])), (Status::SUCCESS, UpdateResult::SUCCESS));
     assert_eq!(device.graphs(), [2]);
+}
+
+/// The device may have done a part of it: what it named counts as the graph's.
+#[test]
+fn a_graph_is_launched_after_an_update_that_failed_as_long_as_both_kernels_are_there() {
+    let (device, mut guest) = guest();
+    function(&mut guest);
+    let (module, function) = (ModuleId::new(1, 1), FunctionId::new(1, 1));
+    function_of(&mut guest, module, function);
+    assert_eq!(instantiate(&mut guest, vec![kernel(8)]), Status::SUCCESS);
+    let mut other = kernel(8);
+    if let GraphWork::Kernel { function: named, .. } = &mut other {
+        *named = function.raw();
+    }
+    let failed = UpdateResult::UNSUPPORTED_FUNCTION_CHANGE;
+    device.fail_updates(failed);
+    let answer = update(&mut guest, &graph(vec![other]));
+    assert_eq!(answer, (Status::ERROR_GRAPH_EXEC_UPDATE_FAILURE, failed));
+    assert_eq!((launched(&mut guest), device.graphs()), (Status::SUCCESS, vec![1]));
+    assert_eq!(guest.call(0, &body::ModuleUnload { module: module.raw().into() }, &[]).0, Status::SUCCESS);
+    assert_eq!(device.graphs(), [] as [usize; 0]);
+    assert_eq!(launched(&mut guest), Status::ERROR_INVALID_HANDLE);
 }
 
 /// The guest destroys a graph while it is updated, and makes another one of the same name, which it updates as well.

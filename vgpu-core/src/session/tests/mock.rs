@@ -78,6 +78,8 @@ struct Log {
     brittle: AtomicBool,
     /// Instantiated graphs, and the nodes of each.
     graphs: Mutex<Vec<(GraphKey, usize)>>,
+    /// What updates of graphs fail with.
+    update: Mutex<Option<UpdateResult>>,
     /// Bytes of each allocation, by address.
     memory: Mutex<HashMap<u64, u64>>,
     /// Module loads under way, and the most that ever were.
@@ -132,6 +134,11 @@ impl MockDevice {
     /// Nodes of each graph that is there.
     pub(super) fn graphs(&self) -> Vec<usize> {
         self.log.graphs.lock().iter().map(|(_, nodes)| *nodes).collect()
+    }
+
+    /// Makes updates of graphs fail.
+    pub(super) fn fail_updates(&self, result: UpdateResult) {
+        *self.log.update.lock() = Some(result);
     }
 
     pub(super) fn events(&self) -> Arc<dyn DeviceEvents> {
@@ -389,6 +396,9 @@ impl Context for MockContext {
     }
 
     fn graph_update(&self, graph: GraphKey, plan: GraphPlan) -> Result<UpdateResult, DeviceError> {
+        if let Some(failed) = *self.0.update.lock() {
+            return Ok(failed);
+        }
         match self.0.graphs.lock().iter_mut().find(|(key, _)| *key == graph) {
             Some((_, nodes)) => *nodes = plan.nodes.len(),
             None => return Err(DeviceError::new(Status::ERROR_INVALID_HANDLE, "no such graph")),
