@@ -9,10 +9,12 @@ mod gpu {
     use parking_lot::Mutex;
     use vgpu_core::device::cuda::CudaDevice;
     use vgpu_core::device::{
-        Context, Device, DeviceError, DeviceEvents, FunctionKey, LaunchConfig, Mark, Place, StreamKey, Work,
+        Context, Device, DeviceError, DeviceEvents, FunctionKey, GraphKey, GraphLaunch, GraphPlan,
+        LaunchConfig, Mark, NodeWork, Place, StreamKey, Work,
     };
     use vgpu_proto::Status;
     use vgpu_proto::control::OutputStream;
+    use vgpu_proto::graph::GraphEdge;
     use vgpu_proto::handshake::AddressPlan;
     use vgpu_proto::limits::{ARENA_HOST_BYTES, ARENA_RANGE_BYTES};
     use vgpu_window::{Region, Reservation};
@@ -341,6 +343,66 @@ mod gpu {
             rig.context.submit(stream, fill).expect("the fill is accepted");
         }
         rig.reach(stream);
+    }
+
+    /// Free memory of the card, in bytes, to one MiB. Nothing else runs there.
+    fn free_bytes() -> u64 {
+        let query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id=0"];
+        let output = Command::new("nvidia-smi").args(query).output().expect("nvidia-smi is there");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse::<u64>().expect("a number of MiB") << 20
+    }
+
+    /// What a session pays for graphs is no less than what the driver takes for them: one behind the other, as captures
+    /// are, and all side by side.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU; prints what graphs cost"]
+    fn graphs_cost_what_is_charged() {
+        let mut rig = Rig::new();
+        let stream = rig.context.stream_create(false, 0).expect("a stream");
+        let function = rig.kernel(TINY, "empty");
+        rig.launch(stream, function, &[]);
+        rig.reach(stream);
+        for (graphs, kernels, chained) in
+            [(1, 1_000, true), (1, 10_000, true), (1, 1_000, false), (1, 10_000, false), (100, 10, true)]
+        {
+            let before = free_bytes();
+            let keys: Vec<_> = (0..graphs).map(|_| kernel_graph(&rig, function, kernels, chained)).collect();
+            let made = free_bytes();
+            for graph in &keys {
+                let launch = GraphLaunch { graph: *graph, events: Vec::new() };
+                rig.context.submit(stream, Work::Graph(launch)).expect("the launch is accepted");
+            }
+            rig.reach(stream);
+            let (taken, launched) = (before.saturating_sub(made), before.saturating_sub(free_bytes()));
+            let charged = graphs * rig.device.graph_bytes(kernels);
+            keys.into_iter().for_each(|graph| rig.context.graph_destroy(graph));
+            let left = before.saturating_sub(free_bytes());
+            println!(
+                "{graphs} graphs of {kernels} kernels, chained: {chained}: {taken} bytes, {launched} once launched, \
+                 {charged} charged, {left} left behind"
+            );
+            // The smallest piece that the driver takes.
+            assert!(taken.max(launched) <= charged + (2 << 20), "the charge is too small");
+        }
+    }
+
+    fn kernel_graph(rig: &Rig, function: FunctionKey, kernels: usize, chained: bool) -> GraphKey {
+        let config = LaunchConfig {
+            function,
+            grid: [1; 3],
+            block: [1; 3],
+            shared_bytes: 0,
+            cooperative: false,
+            attributes: Vec::new(),
+            params: [].into(),
+        };
+        let last = if chained { kernels as u32 } else { 0 };
+        let plan = GraphPlan {
+            nodes: vec![NodeWork::Kernel(config); kernels],
+            edges: (1..last).map(|to| GraphEdge::plain(to - 1, to)).collect(),
+        };
+        rig.context.graph_instantiate(plan, 0).expect("the graph is instantiated")
     }
 
     #[test]

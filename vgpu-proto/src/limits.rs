@@ -68,8 +68,8 @@ pub const GRAPH_BYTES_MAX: u64 = 64 << 20;
 /// Event nodes of one graph. Captures have one for each stream that joins from outside; each launch makes so many records.
 pub const GRAPH_EVENTS_MAX: u32 = 1_024;
 
-/// Nodes of a session's graphs together: sixteen of the largest. No quota counts what a driver keeps for each, in the
-/// worker's memory and on the card.
+/// Nodes of a session's graphs together: sixteen of the largest. No quota counts what a driver keeps for each in the
+/// worker's memory; what it takes of the card is the tenant's.
 pub const SESSION_GRAPH_NODES_MAX: u64 = 16 * GRAPH_NODES_MAX as u64;
 
 /// Edges of a session's graphs together.

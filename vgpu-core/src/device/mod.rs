@@ -47,6 +47,11 @@ pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
         0
     }
 
+    /// Bytes of the card's memory that a graph of so many nodes takes while it is there, at most.
+    fn graph_bytes(&self, _nodes: usize) -> u64 {
+        0
+    }
+
     /// Whether a fault is the end of all contexts of this process. Then the device takes no memory back before the process
     /// ends.
     fn fault_ends_process(&self) -> bool {

@@ -164,7 +164,7 @@ impl Core {
         let index = id.index();
         let streams = self.lanes.drop_context(index);
         self.events.remove_all(|event| event.context == index);
-        self.graphs.remove_all(|graph| graph.context == index);
+        let graphs = self.leave_graphs(index);
         let modules: u64 = self
             .modules
             .iter()
@@ -181,7 +181,7 @@ impl Core {
         self.session.limits_charged.forget(owner);
         // The last holder of the device's context goes here, unless a call of the guest's still has it; nothing of it
         // runs, so this does not block.
-        self.session.leave(device, own_bytes + modules + memory);
+        self.session.leave(device, own_bytes + modules + memory + graphs);
         // A mark may have come after the wait for the context's work; it went with the device's stream.
         for slot in &streams {
             self.lanes.get(*slot).complete();

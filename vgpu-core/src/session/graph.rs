@@ -17,8 +17,8 @@ use vgpu_proto::graph::{
 use vgpu_proto::limits::GRAPH_BYTES_MAX;
 use vgpu_proto::{ContextId, GraphId, ModuleId, Status, Violation, body};
 
-use self::budget::Charge;
 pub(super) use self::budget::GraphBudget;
+use self::budget::{Charge, Memory};
 pub(super) use self::launch::HeldLaunch;
 use self::resolve::{Links, Shape};
 use super::dispatcher::Core;
@@ -37,8 +37,8 @@ pub(super) struct Graph {
     /// The context's name, which each node of an update must carry.
     name: ContextId,
     device: Arc<dyn Context>,
-    /// `None` once a module of its kernels was unloaded.
-    key: Option<GraphKey>,
+    /// The device's graph. `None` once a module of its kernels was unloaded.
+    there: Option<There>,
     links: Links,
     shape: Shape,
     /// Stream slot and number of its latest launch.
@@ -46,6 +46,20 @@ pub(super) struct Graph {
     /// The frame of the update under way. Its slot is not free before the answer, so no other update has it.
     updating: Option<ReplyTo>,
     charge: Charge,
+}
+
+/// A graph of a device, and what it takes of its memory. Whoever takes it away has the device destroy it first.
+#[derive(Debug)]
+pub(super) struct There {
+    key: GraphKey,
+    memory: Memory,
+}
+
+impl There {
+    /// Destroys it. May block.
+    pub(super) fn destroy(self, device: &dyn Context) {
+        device.graph_destroy(self.key);
+    }
 }
 
 /// Where a description lies.
@@ -131,8 +145,11 @@ impl Core {
             Ok(resolved) => resolved,
             Err(status) => return self.graph_refused(&making, status),
         };
-        let job = Job::changing(&self.session, &self.done, move |_session| {
-            let made = making.device.graph_instantiate(plan, flags);
+        let job = Job::changing(&self.session, &self.done, move |session| {
+            let made = Memory::take(session, plan.nodes.len()).and_then(|memory| {
+                let key = making.device.graph_instantiate(plan, flags)?;
+                Ok(There { key, memory })
+            });
             Box::new(move |core: &mut Self| core.graph_made(making, made, links, shape, charge)) as Done
         });
         self.follow(job);
@@ -141,13 +158,13 @@ impl Core {
     fn graph_made(
         &mut self,
         making: Making,
-        made: Result<GraphKey, DeviceError>,
+        made: Result<There, DeviceError>,
         links: Links,
         shape: Shape,
         charge: Charge,
     ) {
-        let key = match made {
-            Ok(key) => key,
+        let there = match made {
+            Ok(there) => there,
             Err(error) => return self.graph_refused(&making, error.status),
         };
         let gone = if !self.is_current(making.context.index(), &making.device) {
@@ -160,7 +177,7 @@ impl Core {
         if let Some(status) = gone {
             self.graphs.fill(making.id.index(), None);
             let job = Job::answering(&self.session, making.reply, move |_session| {
-                making.device.graph_destroy(key);
+                there.destroy(&*making.device);
                 Err(status)
             });
             return self.follow(job);
@@ -170,7 +187,7 @@ impl Core {
             context: name.index(),
             name,
             device,
-            key: Some(key),
+            there: Some(there),
             links,
             shape,
             last: None,
@@ -191,10 +208,18 @@ impl Core {
     }
 
     /// Takes the device's graphs that have kernels of a module away; their names answer `INVALID_HANDLE` from now on.
-    pub(super) fn take_graphs_of(&mut self, module: ModuleId) -> Vec<GraphKey> {
+    pub(super) fn take_graphs_of(&mut self, module: ModuleId) -> Vec<There> {
         let graphs = self.graphs.iter_mut();
         let using = graphs.filter(|graph| graph.links.modules.binary_search(&module).is_ok());
-        using.filter_map(|graph| graph.key.take()).collect()
+        using.filter_map(|graph| graph.there.take()).collect()
+    }
+
+    /// Forgets the graphs of a context that goes; tells what they take of its memory.
+    pub(super) fn leave_graphs(&mut self, context: u32) -> u64 {
+        let graphs = self.graphs.iter_mut().filter(|graph| graph.context == context);
+        let bytes = graphs.filter_map(|graph| Some(graph.there.take()?.memory.leave())).sum();
+        self.graphs.remove_all(|graph| graph.context == context);
+        bytes
     }
 
     pub(super) fn graph_update(
@@ -210,7 +235,7 @@ impl Core {
         let source = self.description_at(body.region.get(), body.offset.get(), body.bytes.get())?;
         let refused = match (self.graphs.get_mut(id.index(), id.generation())?, source) {
             (Err(status), _) | (_, Err(status)) => status,
-            (Ok(Graph { key: None, .. }), _) => Status::ERROR_INVALID_HANDLE,
+            (Ok(Graph { there: None, .. }), _) => Status::ERROR_INVALID_HANDLE,
             // CUDA leaves it to the program that only one thread at a time changes a graph.
             (Ok(Graph { updating: Some(_), .. }), _) => Status::ERROR_ILLEGAL_STATE,
             (Ok(graph), Ok(source)) => {
@@ -231,7 +256,7 @@ impl Core {
     /// The graph of an update under way, if it is still there: the name may stand for another one by now.
     fn updated(&mut self, id: GraphId, reply: ReplyTo) -> Result<&mut Graph, Status> {
         match self.graphs.get_mut(id.index(), id.generation()) {
-            Ok(Ok(graph)) if graph.key.is_some() && graph.updating == Some(reply) => Ok(graph),
+            Ok(Ok(graph)) if graph.there.is_some() && graph.updating == Some(reply) => Ok(graph),
             _ => Err(Status::ERROR_INVALID_HANDLE),
         }
     }
@@ -240,8 +265,8 @@ impl Core {
         let resolved = read.and_then(|(description, charge)| {
             let shape = Shape::of(&description);
             let graph = self.updated(id, reply)?;
-            let (name, device, key, takes) =
-                (graph.name, graph.device.clone(), graph.key, graph.shape.takes(&shape));
+            let key = graph.there.as_ref().map(|there| there.key);
+            let (name, device, takes) = (graph.name, graph.device.clone(), graph.shape.takes(&shape));
             if takes != UpdateResult::SUCCESS {
                 return Ok(Err(takes));
             }
@@ -278,13 +303,13 @@ impl Core {
                     // The device keeps what the update names, in case that it did a part.
                     graph.links.join(links.modules);
                 }
-                if all_loaded { None } else { graph.key.take().map(|key| (graph.device.clone(), key)) }
+                if all_loaded { None } else { graph.there.take().map(|there| (graph.device.clone(), there)) }
             }
         };
-        if let Some((device, key)) = dead {
+        if let Some((device, there)) = dead {
             // A module of the new kernels was unloaded meanwhile.
             let job = Job::answering(&self.session, reply, move |_session| {
-                device.graph_destroy(key);
+                there.destroy(&*device);
                 Err(Status::ERROR_INVALID_HANDLE)
             });
             return self.follow(job);
@@ -314,9 +339,9 @@ impl Core {
     ) -> Result<(), Violation> {
         let id = GraphId::from_raw(body.graph.get());
         match self.graphs.remove(id.index(), id.generation())? {
-            Ok(Graph { context, device, key, charge, .. }) => {
+            Ok(Graph { context, device, there, charge, .. }) => {
                 let job = Job::answering(&self.session, reply, move |_session| {
-                    key.into_iter().for_each(|key| device.graph_destroy(key));
+                    there.into_iter().for_each(|there| there.destroy(&*device));
                     drop(charge);
                     Ok(Values::default())
                 });

@@ -184,7 +184,7 @@ impl Core {
                 let graphs = self.take_graphs_of(id);
                 let job = Job::answering(&self.session, reply, move |session| {
                     // A graph would keep the module's code on the device, which nobody pays for any more.
-                    graphs.into_iter().for_each(|graph| module.device.graph_destroy(graph));
+                    graphs.into_iter().for_each(|graph| graph.destroy(&*module.device));
                     module.device.module_unload(module.key);
                     session.freed(module.memory_bytes);
                     Ok(Values::default())

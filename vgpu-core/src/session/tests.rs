@@ -2,6 +2,7 @@
 
 mod bounds;
 mod context_limits;
+mod graph_memory;
 mod graph_order;
 mod graphs;
 mod guest;

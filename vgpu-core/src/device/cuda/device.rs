@@ -13,6 +13,7 @@ use super::arena::Arena;
 use super::context::CudaContext;
 use super::counter::Counters;
 use super::driver::{CudaError, Driver, Event, Handle, Missing, Property, describe};
+use super::graph;
 use super::pinned::Pinned;
 use super::space::{Owner, Space};
 use super::stack::Stack;
@@ -148,6 +149,10 @@ impl Room {
 impl Device for CudaDevice {
     fn further_context_bytes(&self) -> u64 {
         CONTEXT_BYTES
+    }
+
+    fn graph_bytes(&self, nodes: usize) -> u64 {
+        graph::device_bytes(nodes)
     }
 
     fn fault_ends_process(&self) -> bool {

@@ -33,6 +33,18 @@ use crate::device::{
     DeviceError, EventKey, GraphKey, GraphLaunch, GraphPlan, LaunchConfig, NodeWork, Ranges,
 };
 
+/// What the driver takes of the card for an uploaded graph, in bytes, and for each of its nodes: commands, parameters, and
+/// room for the launches under way. It tells nobody, so this is an estimate, and high: with driver 470 a graph of 2,000
+/// kernels took some 64 KiB for each (NVIDIA's developer forum, "Increasing memory footprint with large task graphs"), and
+/// later drivers take less. A test on a card holds both against the card (`cuda_gpu`: `graphs_cost_what_is_charged`).
+const GRAPH_BYTES: u64 = 256 << 10;
+const NODE_BYTES: u64 = 64 << 10;
+
+/// Device memory that a graph of so many nodes takes, at most.
+pub(super) const fn device_bytes(nodes: usize) -> u64 {
+    GRAPH_BYTES + NODE_BYTES * nodes as u64
+}
+
 /// Updates that may fail one after another before the graph is no longer launched. Of each the graph may have a part, so
 /// that what it names is kept; programs make a new graph after the first.
 const FAILED_UPDATES_MAX: usize = 4;

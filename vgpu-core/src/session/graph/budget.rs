@@ -7,6 +7,8 @@ use vgpu_proto::Status;
 use vgpu_proto::graph::GraphDescription;
 use vgpu_proto::limits::{SESSION_GRAPH_BYTES_MAX, SESSION_GRAPH_EDGES_MAX, SESSION_GRAPH_NODES_MAX};
 
+use crate::device::DeviceError;
+use crate::session::CreditKind;
 use crate::session::state::Session;
 
 /// Sums over the graphs of a session.
@@ -45,6 +47,38 @@ impl Sums {
         self.nodes <= SESSION_GRAPH_NODES_MAX
             && self.edges <= SESSION_GRAPH_EDGES_MAX
             && self.bytes <= SESSION_GRAPH_BYTES_MAX
+    }
+}
+
+/// Device memory that one graph takes. Dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Memory {
+    session: Arc<Session>,
+    bytes: u64,
+}
+
+impl Memory {
+    /// Takes what a graph of so many nodes needs of the tenant's memory. May block.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` where the tenant has not so much.
+    pub(super) fn take(session: &Arc<Session>, nodes: usize) -> Result<Self, DeviceError> {
+        let bytes = session.device.graph_bytes(nodes);
+        session.ledger.take(CreditKind::Device, bytes).map_err(|status| {
+            DeviceError::new(status, "the graph does not fit into the tenant's memory quota")
+        })?;
+        Ok(Self { session: session.clone(), bytes })
+    }
+
+    /// Hands its bytes to who gives them back with something else.
+    pub(super) fn leave(mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.session.freed(self.bytes);
     }
 }
 

@@ -67,9 +67,9 @@ impl Core {
             Ok(graph) if graph.context != context => {
                 return Ok(Action::Finished(Status::ERROR_NOT_SUPPORTED));
             }
-            Ok(graph) => match graph.key {
+            Ok(graph) => match &graph.there {
                 None => return Ok(Action::Finished(Status::ERROR_INVALID_HANDLE)),
-                Some(key) => (key, graph.links.events.clone(), graph.last),
+                Some(there) => (there.key, graph.links.events.clone(), graph.last),
             },
             Err(status) => return Ok(Action::Finished(status)),
         };
@@ -133,8 +133,8 @@ impl Core {
         let id = GraphId::from_raw(body.graph.get());
         Ok(match self.graphs.get(id.index(), id.generation())? {
             Ok(graph) if graph.context != context => Action::Finished(Status::ERROR_NOT_SUPPORTED),
-            Ok(graph) => match graph.key {
-                Some(key) => Action::Work(Work::GraphUpload(key)),
+            Ok(graph) => match &graph.there {
+                Some(there) => Action::Work(Work::GraphUpload(there.key)),
                 None => Action::Finished(Status::ERROR_INVALID_HANDLE),
             },
             Err(status) => Action::Finished(status),

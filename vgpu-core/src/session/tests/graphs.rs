@@ -17,7 +17,7 @@ use crate::device::DeviceError;
 pub(super) const GRAPH: GraphId = GraphId::new(0, 1);
 pub(super) const EVENT: EventId = EventId::new(0, 1);
 const FUNCTION: FunctionId = FunctionId::new(0, 1);
-const MODULE: ModuleId = ModuleId::new(0, 1);
+pub(super) const MODULE: ModuleId = ModuleId::new(0, 1);
 
 pub(super) fn guest() -> (Arc<MockDevice>, Guest) {
     let device = Arc::new(MockDevice::default());
@@ -31,7 +31,7 @@ pub(super) fn graph(works: Vec<GraphWork>) -> GraphDescription {
     GraphDescription { nodes, edges }
 }
 
-fn kernel(params: usize) -> GraphWork {
+pub(super) fn kernel(params: usize) -> GraphWork {
     GraphWork::Kernel {
         function: FUNCTION.raw(),
         grid: [1; 3],
@@ -51,7 +51,7 @@ pub(super) fn wait() -> GraphWork {
     GraphWork::EventWait { event: EVENT.raw() }
 }
 
-fn instantiation(graph: GraphId, bytes: u64) -> body::GraphInstantiate {
+pub(super) fn instantiation(graph: GraphId, bytes: u64) -> body::GraphInstantiate {
     body::GraphInstantiate {
         context: CONTEXT.raw().into(),
         graph: graph.raw().into(),
@@ -76,7 +76,7 @@ pub(super) fn instantiate(guest: &mut Guest, works: Vec<GraphWork>) -> Status {
     instantiate_as(guest, GRAPH, &graph(works))
 }
 
-fn update(guest: &mut Guest, description: &GraphDescription) -> (Status, UpdateResult) {
+pub(super) fn update(guest: &mut Guest, description: &GraphDescription) -> (Status, UpdateResult) {
     let body = body::GraphUpdate {
         graph: GRAPH.raw().into(),
         bytes: place(guest, description).into(),
@@ -106,7 +106,7 @@ pub(super) fn event(guest: &mut Guest, id: EventId) {
     assert_eq!(guest.run(), None);
 }
 
-fn function(guest: &mut Guest) {
+pub(super) fn function(guest: &mut Guest) {
     function_of(guest, MODULE, FUNCTION);
 }
 

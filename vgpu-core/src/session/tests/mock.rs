@@ -74,6 +74,8 @@ struct Log {
     local_bytes: AtomicU64,
     /// What each context but the first takes by itself.
     context_bytes: AtomicU64,
+    /// What each node of a graph takes.
+    node_bytes: AtomicU64,
     /// Whether a fault is the end of all contexts.
     brittle: AtomicBool,
     /// Instantiated graphs, and the nodes of each.
@@ -121,6 +123,10 @@ impl MockDevice {
         self.log.context_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    pub(super) fn set_node_bytes(&self, bytes: u64) {
+        self.log.node_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Makes a fault the end of all contexts, as on a card.
     pub(super) fn set_brittle(&self) {
         self.log.brittle.store(true, Ordering::Relaxed);
@@ -149,6 +155,10 @@ impl MockDevice {
 impl Device for MockDevice {
     fn further_context_bytes(&self) -> u64 {
         self.log.context_bytes.load(Ordering::Relaxed)
+    }
+
+    fn graph_bytes(&self, nodes: usize) -> u64 {
+        self.log.node_bytes.load(Ordering::Relaxed) * nodes as u64
     }
 
     fn fault_ends_process(&self) -> bool {
