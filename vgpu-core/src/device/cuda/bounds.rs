@@ -1,6 +1,8 @@
 //! Checks of images against their own headers. The driver gets no length: it reads as far as the headers say.
 
-use super::elf::Needs;
+use vgpu_proto::limits::IMAGE_BYTES_MAX;
+
+use super::elf::{ELF_MAGIC, Needs, check_elf};
 use super::printing::Printers;
 
 /// Magic of the container for several images (`fatBinaryHeader` of `fatbinary_section.h`).
@@ -37,22 +39,45 @@ pub(super) fn check_range(image: &[u8], offset: u64, bytes: u64) -> Result<(), B
     }
 }
 
-/// Checks a fatbin: that its entries follow one another up to its end.
+/// Bytes of an entry's header that the driver reads, at least. Those of NVIDIA's libraries have no fewer.
+const ENTRY_HEADER_BYTES: u32 = 64;
+/// Kind of an entry with machine code, and flags of one that is compressed, in either way (read off files that `fatbinary`
+/// of CUDA 13.0 wrote).
+const ENTRY_MACHINE: u64 = 2;
+const ENTRY_COMPRESSED: u64 = 0x2000 | 0x8000;
+
+/// Checks a fatbin: that its entries follow one another up to its end, and that machine code which is not compressed is
+/// sound. It needs what its largest entry does, since which one the driver takes only the driver knows; of a compressed one
+/// that is its size when unpacked, as far as can be told here. The shim sends no fatbins: it unpacks in the guest.
 pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
     let header_bytes = u16_at(image, 6)?;
     let end = u64_at(image, 8)?.checked_add(header_bytes).ok_or(CUT)?;
     check_range(image, 0, end)?;
+    let mut memory_bytes = end;
     let mut at = header_bytes;
     while at < end {
         let (header, payload) = (u32_at(image, at + 4)?, u64_at(image, at + 8)?);
-        if header < 16 {
+        if header < ENTRY_HEADER_BYTES {
             return Err("an entry has no header");
         }
-        at = payload.checked_add(u64::from(header)).and_then(|bytes| at.checked_add(bytes)).ok_or(CUT)?;
+        let start = at.checked_add(u64::from(header)).ok_or(CUT)?;
+        let next = start.checked_add(payload).filter(|next| *next <= end).ok_or(CUT)?;
+        memory_bytes = memory_bytes.max(entry_bytes(image, at, start, next)?);
+        at = next;
     }
-    if at != end {
-        return Err(CUT);
+    Ok(Needs { memory_bytes, calls: true, printers: Printers::All })
+}
+
+/// What the entry at `at` needs of the device's memory, beside what the file takes. Its payload is from `start` to `end`.
+fn entry_bytes(image: &[u8], at: u64, start: u64, end: u64) -> Result<u64, Broken> {
+    if u64_at(image, at + 40)? & ENTRY_COMPRESSED != 0 {
+        let plain = u64_at(image, at + 56)?;
+        return if plain <= IMAGE_BYTES_MAX { Ok(plain) } else { Err("an entry unpacks to too much") };
     }
-    // Which entry the driver takes, and what it holds when unpacked, only the driver knows.
-    Ok(Needs { memory_bytes: end, calls: true, printers: Printers::All })
+    let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+    let payload = range.and_then(|(start, end)| image.get(start..end)).ok_or(CUT)?;
+    if u16_at(image, at)? == ENTRY_MACHINE && payload.starts_with(&ELF_MAGIC) {
+        return Ok(check_elf(payload)?.memory_bytes);
+    }
+    Ok(0)
 }

@@ -339,23 +339,62 @@ fn names_are_looked_at_no_more_often_than_the_image_is_long() {
     }
 }
 
+/// A fatbin with an entry of a kind, with flags, that says it unpacks to `plain_bytes`.
+fn fatbin(kind: u8, flags: u64, plain_bytes: u64, payload: &[u8]) -> Vec<u8> {
+    let mut image = b"\x50\xed\x55\xba\x01\0\x10\0".to_vec();
+    image.extend((64 + payload.len() as u64).to_le_bytes());
+    image.extend([kind, 0, 1, 1, 64, 0, 0, 0]);
+    image.extend((payload.len() as u64).to_le_bytes());
+    image.resize(16 + 40, 0);
+    image.extend(flags.to_le_bytes());
+    image.resize(16 + 56, 0);
+    image.extend(plain_bytes.to_le_bytes());
+    image.extend(payload);
+    image
+}
+
 #[test]
 fn fatbins_are_checked_to_their_end() {
-    let mut image = b"\x50\xed\x55\xba\x01\0\x10\0".to_vec();
-    image.extend(48_u64.to_le_bytes());
-    image.extend(b"\x02\0\x01\x01\x20\0\0\0");
-    image.extend(16_u64.to_le_bytes());
-    image.resize(64, 0);
-    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 64, calls: true, printers: Printers::All }));
+    let image = fatbin(1, 0, 0, &[0; 16]);
+    assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 96, calls: true, printers: Printers::All }));
     for len in 0..image.len() {
         assert!(check_fatbin(&image[..len]).is_err(), "cut to {len}");
     }
     let mut long = image.clone();
     long[24] = 17;
     assert!(check_fatbin(&long).is_err(), "an entry goes past the end");
-    let mut endless = image;
-    endless[20..24].fill(0);
-    assert!(check_fatbin(&endless).is_err(), "an entry without a header");
+    for header in [0, 16, 63] {
+        let mut endless = image.clone();
+        endless[20] = header;
+        assert!(check_fatbin(&endless).is_err(), "an entry with a header of {header} bytes");
+    }
+    for at in 0..image.len() {
+        for value in [0xff, 0x80, 0x01] {
+            let mut image = image.clone();
+            image[at] = value;
+            let _ = check_fatbin(&image);
+        }
+    }
+}
+
+#[test]
+fn fatbins_need_what_their_largest_entry_does_when_unpacked() {
+    let needs = |image: &[u8]| check_fatbin(image).map(|needs| needs.memory_bytes);
+    for flags in [0x2000, 0x8000] {
+        assert_eq!(needs(&fatbin(2, flags, 1 << 20, &[7; 16])), Ok(1 << 20));
+        assert_eq!(needs(&fatbin(2, flags, 64 << 20, &[7; 16])), Ok(64 << 20));
+        for bomb in [(64 << 20) + 1, u64::MAX] {
+            assert!(needs(&fatbin(2, flags, bomb, &[7; 16])).is_err(), "{bomb}");
+        }
+    }
+    let mut code = elf(2, 0x10, "k");
+    let table = usize::from(code[40]) | usize::from(code[41]) << 8;
+    // Variables that take no bytes of the file.
+    let cleared = 4 * 64 + table;
+    code[cleared..cleared + 4].fill(0);
+    assert_eq!(needs(&fatbin(2, 0, 0, &code)), Ok(64 + (48 << 10)));
+    assert!(needs(&fatbin(2, 0, 0, &code[..code.len() - 1])).is_err(), "its code is cut");
+    assert!(needs(&fatbin(1, 0, 0, &code[..code.len() - 1])).is_ok(), "that is text");
 }
 
 #[test]
