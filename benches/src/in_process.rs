@@ -43,22 +43,10 @@ impl InProcess {
     /// # Panics
     /// When the system has no memory or no addresses left.
     pub fn open() -> Self {
-        let (heap, arena) = ranges();
-        let config = SessionConfig {
-            id: 1,
-            limits: Limits {
-                contexts: limits::CONTEXTS_MAX,
-                streams: limits::STREAMS_MAX,
-                events: limits::EVENTS_MAX,
-                modules: limits::MODULES_MAX,
-                functions: limits::FUNCTIONS_MAX,
-                regions: limits::REGIONS_MAX,
-                memory_bytes: 1 << 30,
-                pinned_bytes: 1 << 30,
-            },
-            heap,
-            arena,
-        };
+        let range =
+            || Arc::new(Reservation::new_anywhere(1 << 30).expect("a GiB of the address space is free"));
+        let config =
+            SessionConfig { id: 1, limits: Limits::largest(1 << 30, 1 << 30), heap: range(), arena: range() };
         let Parts { dispatcher, regions, descriptions, .. } =
             open(config, Arc::new(NullDevice::default()), Arc::new(Open), Arc::new(Open), Arc::new(Open))
                 .expect("memory is left");
@@ -184,12 +172,4 @@ impl InProcess {
         let tail = self.control.atomic_u64(window::RING_TAIL).expect("in the layout");
         tail.store(self.tail, Ordering::Release);
     }
-}
-
-/// Two free ranges of addresses.
-fn ranges() -> (Arc<Reservation>, Arc<Reservation>) {
-    const BYTES: u64 = 1 << 30;
-    let mut found = (0u64..1024).filter_map(|at| Reservation::new_at((1 << 44) + at * BYTES, BYTES).ok());
-    let mut next = || Arc::new(found.next().expect("some GiB of the address space are free"));
-    (next(), next())
 }

@@ -80,16 +80,8 @@ mod gpu {
         }
 
         fn launch(&self, stream: StreamKey, function: FunctionKey, params: &[u8]) {
-            let config = LaunchConfig {
-                function,
-                grid: [1; 3],
-                block: [1; 3],
-                shared_bytes: 0,
-                cooperative: false,
-                attributes: Vec::new(),
-                params: params.into(),
-            };
-            self.context.submit(stream, Work::Launch(config)).expect("the launch is accepted");
+            let work = Work::Launch(one_thread(function, params));
+            self.context.submit(stream, work).expect("the launch is accepted");
         }
 
         /// Marks the stream and polls the word, as a guest does.
@@ -103,6 +95,18 @@ mod gpu {
                 assert!(start.elapsed() < DEADLINE, "the mark never came");
                 std::hint::spin_loop();
             }
+        }
+    }
+
+    fn one_thread(function: FunctionKey, params: &[u8]) -> LaunchConfig {
+        LaunchConfig {
+            function,
+            grid: [1; 3],
+            block: [1; 3],
+            shared_bytes: 0,
+            cooperative: false,
+            attributes: Vec::new(),
+            params: params.into(),
         }
     }
 
@@ -388,18 +392,9 @@ mod gpu {
     }
 
     fn kernel_graph(rig: &Rig, function: FunctionKey, kernels: usize, chained: bool) -> GraphKey {
-        let config = LaunchConfig {
-            function,
-            grid: [1; 3],
-            block: [1; 3],
-            shared_bytes: 0,
-            cooperative: false,
-            attributes: Vec::new(),
-            params: [].into(),
-        };
         let last = if chained { kernels as u32 } else { 0 };
         let plan = GraphPlan {
-            nodes: vec![NodeWork::Kernel(config); kernels],
+            nodes: vec![NodeWork::Kernel(one_thread(function, &[])); kernels],
             edges: (1..last).map(|to| GraphEdge::plain(to - 1, to)).collect(),
         };
         rig.context.graph_instantiate(plan, 0).expect("the graph is instantiated")

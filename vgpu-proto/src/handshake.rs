@@ -181,6 +181,22 @@ pub struct Limits {
     pub pinned_bytes: u64,
 }
 
+impl Limits {
+    /// As many objects as the protocol has room for, and so much memory, in bytes.
+    pub const fn largest(memory_bytes: u64, pinned_bytes: u64) -> Self {
+        Self {
+            contexts: limits::CONTEXTS_MAX,
+            streams: limits::STREAMS_MAX,
+            events: limits::EVENTS_MAX,
+            modules: limits::MODULES_MAX,
+            functions: limits::FUNCTIONS_MAX,
+            regions: limits::REGIONS_MAX,
+            memory_bytes,
+            pinned_bytes,
+        }
+    }
+}
+
 /// A GPU as a guest sees it. Counts and sizes are CUDA's device attributes of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "a message of the protocol")]

@@ -101,16 +101,8 @@ pub(super) struct FakeHost {
 }
 
 pub(super) fn limits_of_tests() -> Limits {
-    Limits {
-        contexts: limits::CONTEXTS_MAX,
-        streams: 16,
-        events: 16,
-        modules: 4,
-        functions: 16,
-        regions: 16,
-        memory_bytes: 1 << 30,
-        pinned_bytes: 1 << 30,
-    }
+    let largest = Limits::largest(1 << 30, 1 << 30);
+    Limits { streams: 16, events: 16, modules: 4, functions: 16, regions: 16, ..largest }
 }
 
 pub(super) fn device_of_tests() -> DeviceDescription {

@@ -20,7 +20,6 @@ mod vmm;
 use std::sync::Arc;
 
 use vgpu_proto::handshake::Limits;
-use vgpu_proto::limits;
 use vgpu_window::Reservation;
 
 use self::guest::Guest;
@@ -37,30 +36,9 @@ fn session_with(device: &Arc<MockDevice>, credit_bytes: u64) -> Guest {
 }
 
 fn session_that_keeps(device: &Arc<MockDevice>, credit_bytes: u64, images: Arc<dyn ImageStore>) -> Guest {
-    let (heap, arena) = ranges();
-    let config = SessionConfig {
-        id: 1,
-        limits: Limits {
-            contexts: limits::CONTEXTS_MAX,
-            streams: limits::STREAMS_MAX,
-            events: limits::EVENTS_MAX,
-            modules: limits::MODULES_MAX,
-            functions: limits::FUNCTIONS_MAX,
-            regions: limits::REGIONS_MAX,
-            memory_bytes: 1 << 30,
-            pinned_bytes: 1 << 30,
-        },
-        heap,
-        arena,
-    };
+    let range = || Arc::new(Reservation::new_anywhere(1 << 30).expect("a GiB of the address space is free"));
+    let config =
+        SessionConfig { id: 1, limits: Limits::largest(1 << 30, 1 << 30), heap: range(), arena: range() };
     let credit = Arc::new(Purse::new(credit_bytes));
     Guest::new(open(config, device.clone(), credit, Arc::new(Quiet), images).unwrap())
-}
-
-/// Two free ranges, small enough that hundreds of tests find a place.
-fn ranges() -> (Arc<Reservation>, Arc<Reservation>) {
-    const BYTES: u64 = 1 << 30;
-    let mut found = (0u64..16_384).filter_map(|at| Reservation::new_at((1 << 44) + at * BYTES, BYTES).ok());
-    let mut next = || Arc::new(found.next().expect("some GiB of the address space are free"));
-    (next(), next())
 }

@@ -14,7 +14,6 @@ use crate::config::{Config, Device, Tenant};
 use crate::wire::{Channel, ChannelError, DeviceSetup, Setup, ToWorker, WatchedChannel};
 use vgpu_core::broker::SessionId;
 use vgpu_proto::handshake::Limits;
-use vgpu_proto::limits;
 
 /// Variables of the host's environment that its workers get. Everything else stays behind: it may hold secrets, and a
 /// worker counts as controlled by its guest.
@@ -131,7 +130,7 @@ pub(super) fn send_setup(
     let setup = Setup {
         session: session.0,
         tenant: tenant.name.clone(),
-        limits: limits_of(tenant.memory_bytes, tenant.pinned_bytes),
+        limits: Limits::largest(tenant.memory_bytes, tenant.pinned_bytes),
         keeps_images: tenant.images_bytes > 0,
         device,
     };
@@ -151,19 +150,5 @@ pub(super) fn device_setup(device: &Device) -> DeviceSetup {
             faults: soft.faults.clone(),
         },
         Device::Cuda(cuda) => DeviceSetup::Cuda(cuda.card),
-    }
-}
-
-/// A session's limits: the protocol's bounds and the tenant's quotas.
-pub(crate) const fn limits_of(memory_bytes: u64, pinned_bytes: u64) -> Limits {
-    Limits {
-        contexts: limits::CONTEXTS_MAX,
-        streams: limits::STREAMS_MAX,
-        events: limits::EVENTS_MAX,
-        modules: limits::MODULES_MAX,
-        functions: limits::FUNCTIONS_MAX,
-        regions: limits::REGIONS_MAX,
-        memory_bytes,
-        pinned_bytes,
     }
 }

@@ -39,8 +39,6 @@ use self::daemon::Daemon;
 pub use self::error::HostError;
 pub(crate) use self::event::Event;
 pub use self::launch::WorkerCommand;
-#[cfg(test)]
-pub(crate) use self::launch::limits_of;
 use self::sockets::Sockets;
 use crate::config::Config;
 

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn messages_come_back_as_they_went() {
         let of = |device| {
-            let limits = crate::serve::limits_of(1, 2);
+            let limits = Limits::largest(1, 2);
             ToWorker::Setup(Setup { session: 7, tenant: "alice".into(), limits, keeps_images: true, device })
         };
         let setup = of(DeviceSetup::Soft {

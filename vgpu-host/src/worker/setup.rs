@@ -101,10 +101,9 @@ fn connection(fd: Option<OwnedFd>) -> Result<UnixStream, SetupError> {
 mod tests {
     use std::os::fd::{AsFd as _, BorrowedFd};
 
-    use vgpu_proto::handshake::{AddressPlan, FEATURE_COHERENT, GuestProcess};
+    use vgpu_proto::handshake::{AddressPlan, FEATURE_COHERENT, GuestProcess, Limits};
 
     use super::*;
-    use crate::serve::limits_of;
 
     fn device() -> DeviceSetup {
         DeviceSetup::Soft {
@@ -121,7 +120,7 @@ mod tests {
         Setup {
             session: 1,
             tenant: "t".into(),
-            limits: limits_of(1, 1),
+            limits: Limits::largest(1, 1),
             keeps_images: true,
             device: device(),
         }
