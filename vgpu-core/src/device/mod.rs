@@ -107,7 +107,7 @@ pub trait DeviceEvents: Send + Sync + fmt::Debug {
     /// it on before this returns. Devices that call [`DeviceEvents::output`] have no use for it.
     fn flush(&self) {}
 
-    /// A stream's pending count fell below its limit, after [`Context::stream_pending`] had answered more.
+    /// A stream has half of the commands that [`Context::stream_pending`] last answered, or fewer.
     fn progress(&self);
 }
 
@@ -126,7 +126,7 @@ pub trait Context: Send + Sync + fmt::Debug {
     fn stream_destroy(&self, stream: StreamKey);
 
     /// Commands submitted to the stream that may not have run yet; an upper bound. Never blocks. A caller that gets
-    /// more than it wants hears [`DeviceEvents::progress`] later.
+    /// more than it wants, however much that is, hears [`DeviceEvents::progress`] later.
     fn stream_pending(&self, stream: StreamKey) -> u32;
 
     /// Hands work to a stream. Never blocks. Work runs in order within a stream, asynchronously to everything else but

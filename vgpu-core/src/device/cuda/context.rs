@@ -11,7 +11,6 @@ use vgpu_proto::Status;
 use vgpu_proto::control::FunctionDescription;
 use vgpu_proto::graph::UpdateResult;
 use vgpu_proto::jit::{JitOption, LinkInput};
-use vgpu_proto::limits::STREAM_PENDING_MAX;
 
 use super::device::{Card, Recorded, Room};
 use super::driver::{Event, Handle, Stream};
@@ -290,8 +289,9 @@ impl Context for CudaContext {
         // No write is added here: a caller that asks before each command would fill the driver's queue with writes.
         let Ok(queue) = self.shared.streams.lock().queue(stream) else { return 0 };
         let pending = queue.pending();
-        if pending >= STREAM_PENDING_MAX {
-            self.shared.watch.ask(&queue);
+        if pending > 0 {
+            // What is too much is for the caller to say, who may have asked because of what the commands hold.
+            self.shared.watch.ask(&queue, pending / 2);
         }
         pending
     }

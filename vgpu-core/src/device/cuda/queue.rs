@@ -1,7 +1,7 @@
 //! A stream with its counter, as submitters and the watcher share it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::counter::Counter;
 use super::driver::Stream;
@@ -15,11 +15,19 @@ pub(super) struct Queue {
     submitted: AtomicU64,
     /// Marks that refer to an earlier write and are not told yet.
     referring: AtomicU32,
+    /// The watcher was asked to tell when there are fewer of them, and has not told yet.
+    asked: AtomicBool,
 }
 
 impl Queue {
     pub(super) fn new(stream: Stream, counter: Counter) -> Arc<Self> {
-        Arc::new(Self { stream, counter, submitted: AtomicU64::new(0), referring: AtomicU32::new(0) })
+        Arc::new(Self {
+            stream,
+            counter,
+            submitted: AtomicU64::new(0),
+            referring: AtomicU32::new(0),
+            asked: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -40,6 +48,16 @@ impl Queue {
 
     pub(super) fn stop_referring(&self) {
         self.referring.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Notes that the watcher is asked; `false` if it was already.
+    pub(super) fn ask(&self) -> bool {
+        !self.asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whoever asks from now on is told anew.
+    pub(super) fn answer(&self) {
+        self.asked.store(false, Ordering::Release);
     }
 
     /// Whether the first `count` commands are complete.

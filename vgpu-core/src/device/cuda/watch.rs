@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use vgpu_proto::Status;
-use vgpu_proto::limits::STREAM_PENDING_MAX;
 
 use super::context::Shared;
 use super::queue::Queue;
@@ -41,6 +40,13 @@ pub(super) struct Outstanding {
     pub(super) refers: bool,
 }
 
+/// A stream with more commands than its session wants.
+#[derive(Debug)]
+struct Asked {
+    queue: Arc<Queue>,
+    tell_at: u32,
+}
+
 /// What submitters and waiters tell the thread.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -56,8 +62,8 @@ pub(super) struct Watch {
 #[derive(Debug, Default)]
 struct Inbox {
     marks: Vec<Outstanding>,
-    /// Full streams whose session waits for room.
-    asked: Vec<Arc<Queue>>,
+    /// Streams whose session waits for room.
+    asked: Vec<Asked>,
     /// Passes begun, ended, and wanted to end.
     begun: u64,
     ended: u64,
@@ -78,13 +84,13 @@ impl Watch {
         }
     }
 
-    /// Asks to hear when the stream has room.
-    pub(super) fn ask(&self, queue: &Arc<Queue>) {
-        let mut inbox = self.inbox.lock();
-        if !inbox.asked.iter().any(|asked| Arc::ptr_eq(asked, queue)) {
-            inbox.asked.push(Arc::clone(queue));
+    /// Asks to hear when the stream has `tell_at` commands or fewer.
+    pub(super) fn ask(&self, queue: &Arc<Queue>, tell_at: u32) {
+        // A dispatcher asks in each turn while it polls.
+        if queue.ask() {
+            self.inbox.lock().asked.push(Asked { queue: Arc::clone(queue), tell_at });
+            self.changed.notify_all();
         }
-        self.changed.notify_all();
     }
 
     /// Calls the thread.
@@ -120,7 +126,7 @@ impl Watch {
 struct Watcher {
     shared: Arc<Shared>,
     marks: VecDeque<Outstanding>,
-    asked: Vec<Arc<Queue>>,
+    asked: Vec<Asked>,
     /// When something last came or was told.
     active: Instant,
     fault_told: bool,
@@ -202,7 +208,14 @@ impl Watcher {
 
     fn tell_room(&mut self) -> bool {
         let before = self.asked.len();
-        self.asked.retain(|queue| queue.pending() >= STREAM_PENDING_MAX);
+        self.asked.retain(|Asked { queue, tell_at }| {
+            let is_full = queue.pending() > *tell_at;
+            if !is_full {
+                // Before it is told: who asks until then hears of it.
+                queue.answer();
+            }
+            is_full
+        });
         let told = self.asked.len() < before;
         if told {
             self.shared.events().progress();
@@ -212,7 +225,8 @@ impl Watcher {
 
     /// Looks for a fault where nothing moves.
     fn probe(&self) {
-        let queue = self.marks.front().map(|mark| &mark.queue).or(self.asked.first());
+        let queue =
+            self.marks.front().map(|mark| &mark.queue).or(self.asked.first().map(|asked| &asked.queue));
         match queue {
             Some(queue) => {
                 let _ = self.shared.judge(queue.stream().is_idle());
@@ -238,7 +252,7 @@ impl Watcher {
             forget(&self.shared, &mark);
         }
         if !self.asked.is_empty() {
-            self.asked.clear();
+            self.asked.drain(..).for_each(|asked| asked.queue.answer());
             self.shared.events().progress();
         }
         told
