@@ -379,7 +379,7 @@ mod gpu {
             }
             rig.reach(stream);
             let (taken, launched) = (before.saturating_sub(made), before.saturating_sub(free_bytes()));
-            let charged = graphs * rig.device.graph_bytes(kernels);
+            let charged = graphs * rig.device.graph_bytes(&kernel_plan(function, kernels, chained));
             keys.into_iter().for_each(|graph| rig.context.graph_destroy(graph));
             let left = before.saturating_sub(free_bytes());
             println!(
@@ -392,12 +392,16 @@ mod gpu {
     }
 
     fn kernel_graph(rig: &Rig, function: FunctionKey, kernels: usize, chained: bool) -> GraphKey {
+        let plan = kernel_plan(function, kernels, chained);
+        rig.context.graph_instantiate(plan, 0).expect("the graph is instantiated")
+    }
+
+    fn kernel_plan(function: FunctionKey, kernels: usize, chained: bool) -> GraphPlan {
         let last = if chained { kernels as u32 } else { 0 };
-        let plan = GraphPlan {
+        GraphPlan {
             nodes: vec![NodeWork::Kernel(one_thread(function, &[])); kernels],
             edges: (1..last).map(|to| GraphEdge::plain(to - 1, to)).collect(),
-        };
-        rig.context.graph_instantiate(plan, 0).expect("the graph is instantiated")
+        }
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub trait Device: VirtualMemory + Send + Sync + fmt::Debug {
         0
     }
 
-    /// Bytes of the card's memory that a graph of so many nodes takes while it is there, at most.
-    fn graph_bytes(&self, _nodes: usize) -> u64 {
+    /// Bytes of the card's memory that a graph takes while it is there, at most.
+    fn graph_bytes(&self, _plan: &GraphPlan) -> u64 {
         0
     }
 

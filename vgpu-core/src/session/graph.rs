@@ -146,7 +146,7 @@ impl Core {
             Err(status) => return self.graph_refused(&making, status),
         };
         let job = Job::changing(&self.session, &self.done, move |session| {
-            let made = Memory::take(session, plan.nodes.len()).and_then(|memory| {
+            let made = Memory::take(session, &plan).and_then(|memory| {
                 let key = making.device.graph_instantiate(plan, flags)?;
                 Ok(There { key, memory })
             });

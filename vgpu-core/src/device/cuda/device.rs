@@ -18,7 +18,7 @@ use super::pinned::Pinned;
 use super::space::{Owner, Space};
 use super::stack::Stack;
 use super::virtual_memory::Pieces;
-use crate::device::{Context, Device, DeviceError, DeviceEvents, EventKey};
+use crate::device::{Context, Device, DeviceError, DeviceEvents, EventKey, GraphPlan};
 
 /// What a context takes of the card without its call stacks, in bytes (measured on an H200 with driver 580: 264 MiB).
 const CONTEXT_BYTES: u64 = 264 << 20;
@@ -151,8 +151,8 @@ impl Device for CudaDevice {
         CONTEXT_BYTES
     }
 
-    fn graph_bytes(&self, nodes: usize) -> u64 {
-        graph::device_bytes(nodes)
+    fn graph_bytes(&self, plan: &GraphPlan) -> u64 {
+        graph::device_bytes(plan)
     }
 
     fn fault_ends_process(&self) -> bool {

@@ -7,7 +7,7 @@ use vgpu_proto::Status;
 use vgpu_proto::graph::GraphDescription;
 use vgpu_proto::limits::{SESSION_GRAPH_BYTES_MAX, SESSION_GRAPH_EDGES_MAX, SESSION_GRAPH_NODES_MAX};
 
-use crate::device::DeviceError;
+use crate::device::{DeviceError, GraphPlan};
 use crate::session::CreditKind;
 use crate::session::state::Session;
 
@@ -58,12 +58,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Takes what a graph of so many nodes needs of the tenant's memory. May block.
+    /// Takes what a graph needs of the tenant's memory. May block.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY` where the tenant has not so much.
-    pub(super) fn take(session: &Arc<Session>, nodes: usize) -> Result<Self, DeviceError> {
-        let bytes = session.device.graph_bytes(nodes);
+    pub(super) fn take(session: &Arc<Session>, plan: &GraphPlan) -> Result<Self, DeviceError> {
+        let bytes = session.device.graph_bytes(plan);
         session.ledger.take(CreditKind::Device, bytes).map_err(|status| {
             DeviceError::new(status, "the graph does not fit into the tenant's memory quota")
         })?;

@@ -157,8 +157,8 @@ impl Device for MockDevice {
         self.log.context_bytes.load(Ordering::Relaxed)
     }
 
-    fn graph_bytes(&self, nodes: usize) -> u64 {
-        self.log.node_bytes.load(Ordering::Relaxed) * nodes as u64
+    fn graph_bytes(&self, plan: &GraphPlan) -> u64 {
+        self.log.node_bytes.load(Ordering::Relaxed) * plan.nodes.len() as u64
     }
 
     fn fault_ends_process(&self) -> bool {
