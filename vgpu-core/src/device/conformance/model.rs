@@ -136,6 +136,9 @@ fn eight_threads_agree_with_the_model(make: &Make) {
             events: (0..slots).map(|_| rig.event()).collect(),
             published: (0..slots).map(|_| AtomicBool::new(false)).collect(),
         };
+        // The model begins with zeros; memory that was used before may hold anything.
+        rig.submit(rig.context.legacy_stream(), fill_words(layout.words, 0, (STREAMS * WORDS) as u64));
+        rig.synchronize();
         thread::scope(|scope| {
             for stream in 0..STREAMS {
                 let (rig, steps, layout) = (&rig, &steps, &layout);
