@@ -1,7 +1,7 @@
 //! Who may run, and who runs next, on a shared GPU: pure decisions in integers.
 //!
 //! Nothing here reads a clock, does I/O or holds a lock: time is an argument ([`Instant`]), a change is a method, and
-//! each method answers with what the caller should do. Today it admits sessions; leases join it.
+//! each method answers with what the caller should do. [`lease`] decides who holds a GPU, [`admission`] who may begin a session.
 //!
 //! ```
 //! use vgpu_sched::{Admission, TenantId};
@@ -21,10 +21,19 @@ extern crate alloc;
 
 pub mod admission;
 pub mod deadline;
+mod heap;
+pub mod lease;
 pub mod rate;
+mod tag;
 pub mod time;
+mod tree;
+pub mod weight;
 
 pub use admission::{Admission, Refused, TenantId};
 pub use deadline::Deadline;
+pub use lease::{
+    Cap, Class, Decision, LeaseConfig, LeaseError, LeaseTenant, LeaseView, Leases, Place, Reason, Totals,
+};
 pub use rate::Allowance;
 pub use time::{Duration, Instant};
+pub use weight::{BadShare, Share, Weight};

@@ -1,0 +1,77 @@
+//! A point in time that service pushes forward: reservations and caps, after mClock's tags.
+
+use crate::time::{Duration, Instant};
+use crate::weight::Share;
+
+/// When service at a given share would have taken all that was taken. A tenant whose tag lies in the past has had less
+/// than the share, one whose tag lies in the future more.
+///
+/// Exact over any time: what does not make a whole nanosecond is carried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag {
+    share: Share,
+    at: Instant,
+    /// Part of a nanosecond, times the share's millionths.
+    carry: u32,
+}
+
+impl Tag {
+    pub(crate) const fn new(share: Share, now: Instant) -> Self {
+        Self { share, at: now, carry: 0 }
+    }
+
+    pub(crate) const fn share(self) -> Share {
+        self.share
+    }
+
+    pub(crate) const fn at(self) -> Instant {
+        self.at
+    }
+
+    /// Service of a `span` that began at `start`. A tag that fell behind by more than `slack` starts there: a share
+    /// that nobody wanted is not saved up beyond that.
+    pub(crate) fn served(&mut self, start: Instant, span: Duration, slack: Duration) {
+        let oldest = Instant::from_nanos(start.as_nanos().saturating_sub(slack.as_nanos()));
+        if self.at < oldest {
+            self.at = oldest;
+            self.carry = 0;
+        }
+        // 2^64 nanoseconds times 2^20 millionths fit in 128 bits with room to spare, and so does the carry.
+        let millionths = u128::from(self.share.millionths());
+        let scaled =
+            u128::from(span.as_nanos()) * u128::from(Share::WHOLE.millionths()) + u128::from(self.carry);
+        let nanos = u64::try_from(scaled / millionths).unwrap_or(u64::MAX);
+        self.at = self.at.after(Duration::from_nanos(nanos));
+        self.carry = u32::try_from(scaled % millionths).expect("a remainder is less than its 32-bit divisor");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn many_small_services_count_as_one(millionths in 1..=1_000_000_u32, spans in proptest::collection::vec(0..10_000_u64, 1..200)) {
+            let share = Share::from_millionths(millionths).unwrap();
+            let start = Instant::from_nanos(1);
+            let (mut parts, mut whole) = (Tag::new(share, start), Tag::new(share, start));
+            for span in &spans {
+                parts.served(start, Duration::from_nanos(*span), Duration::default());
+            }
+            whole.served(start, Duration::from_nanos(spans.iter().sum()), Duration::default());
+            prop_assert_eq!(parts.at(), whole.at());
+            prop_assert_eq!(parts.carry, whole.carry);
+        }
+    }
+
+    #[test]
+    fn what_nobody_wanted_is_saved_only_up_to_the_slack() {
+        let mut tag = Tag::new(Share::from_millionths(500_000).unwrap(), Instant::default());
+        tag.served(Instant::from_nanos(1_000), Duration::from_nanos(10), Duration::from_nanos(100));
+        assert_eq!(tag.at(), Instant::from_nanos(920));
+        assert_eq!(tag.share().millionths(), 500_000);
+    }
+}
