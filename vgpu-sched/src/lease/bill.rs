@@ -115,8 +115,10 @@ impl Leases {
     /// Service beyond a share or a lease. While nobody competes V moves along, so that a tenant that runs alone does
     /// not get deeper into debt.
     fn serve_other(&mut self, slot: Slot, left: u64) -> u64 {
+        let now = self.clock.now();
         let tenant = &mut self.tenants[slot as usize];
-        tenant.time += served(left, tenant.weight);
+        // Where V has passed it, it starts from there: what it did not claim then is not saved up for now.
+        tenant.time = tenant.time.max(now) + served(left, tenant.weight);
         if self.clock.is_empty() {
             let weights = u64::from(tenant.weight) + self.sets.ahead_weight;
             self.clock.rest(i128::from(left) * NANO / i128::from(weights));

@@ -69,7 +69,7 @@ impl Checks {
         self.work_conservation(world, &views);
         self.memory(world, &views, operated);
         self.lag(&views, world);
-        self.pairs(&views, &weights, operated);
+        self.pairs(world, &views, &weights, operated);
         self.waits(before_ns, world, &views, operated);
         self.views = views;
         self.weights = weights;
@@ -142,32 +142,38 @@ impl Checks {
     }
 
     /// B1, B7, B8: over no interval in which `i` competes does any `j`, whatever it does, gain more than the bound.
-    fn pairs(&mut self, views: &[LeaseView], weights: &[i128], operated: bool) {
-        let longest = self.ceilings.iter().max().copied().unwrap_or(0);
+    fn pairs(&mut self, world: &World<Leases>, views: &[LeaseView], weights: &[i128], operated: bool) {
+        let most = self.most(world);
         let any = views.iter().zip(&self.views).any(|(new, old)| new.billed_ns != old.billed_ns);
         for (i, view) in views.iter().enumerate() {
-            if !view.competes || (operated && weights != self.weights) {
+            let old = &self.views[i];
+            // It left and came back in one step: it was served beyond its lease, and then had nothing saved up.
+            let moved = i128::from(view.time_ns - old.time_ns.min(view.time_ns)) * self.weights[i];
+            let served = i128::from(view.billed_ns - old.billed_ns);
+            let came_back = moved > served + ROUNDING_NS * self.weights[i];
+            if !view.competes || came_back || (operated && weights != self.weights) {
                 self.least.iter_mut().for_each(|row| row[i] = None);
-            } else if any || !self.views[i].competes {
+            } else if any || !old.competes {
                 for j in (0..views.len()).filter(|j| *j != i) {
-                    self.pair(j, i, longest, views, weights);
+                    self.pair(j, i, most, views, weights);
                 }
             }
         }
     }
 
-    fn pair(&mut self, j: usize, i: usize, longest: i128, views: &[LeaseView], weights: &[i128]) {
+    fn pair(&mut self, j: usize, i: usize, most: i128, views: &[LeaseView], weights: &[i128]) {
         let ahead = i128::from(views[j].billed_ns) * weights[i] - i128::from(views[i].billed_ns) * weights[j];
         let least = self.least[j][i].map_or(ahead, |least| least.min(ahead));
         self.least[j][i] = Some(least);
         let own = self.ceilings[j].max(self.debts[j]);
-        let bound = (own + longest) * weights[i] + (self.ceilings[i] + longest) * weights[j];
+        let most = most + ROUNDING_NS;
+        let bound = (own + most) * weights[i] + (self.ceilings[i] + most) * weights[j];
         let gain = ahead - least;
         assert!(gain <= bound, "B1: {j} gained {gain} of {bound} over {i}");
         self.extremes.gain = self.extremes.gain.max(gain * 1_000 / bound.max(1));
     }
 
-    /// B6: a tenant that is woken waits no longer than for the service of those with earlier deadlines, and for the
+    /// B6: a tenant that is woken and owes nothing waits no longer than for the service of those with earlier deadlines, and for the
     /// leases that were out.
     fn waits(&mut self, before_ns: u64, world: &World<Leases>, views: &[LeaseView], operated: bool) {
         let passed = i128::from(world.now - before_ns);
@@ -178,7 +184,8 @@ impl Checks {
                 let other = |holder: &usize| {
                     wait.old.contains(holder)
                         || !self.views[*holder].competes
-                        || !views[*holder].competes && views[*holder].place == Place::Holding
+                        // It was served beyond its lease, and is ahead now.
+                        || !views[*holder].competes
                         || world.guests[*holder].spec.config.class == Class::Latency
                 };
                 if old_holders.len() != 1 || old_holders.iter().any(other) {
@@ -203,7 +210,8 @@ impl Checks {
                 assert!(waited <= wait.before_ns, "B6: {at} waited {waited} of {}: {wait:?}", wait.before_ns);
                 self.extremes.wait = self.extremes.wait.max(waited * 1_000 / wait.before_ns.max(1));
             }
-            let woken = self.views[at].place == Place::Idle && waiting && !operated;
+            // Who comes back with a debt waits for that first.
+            let woken = self.views[at].place == Place::Idle && waiting && views[at].lag_ns >= 0 && !operated;
             if woken && world.guests[at].spec.config.class == Class::Batch {
                 self.waits[at] = Some(Wait::new(at, world, views, &self.weights));
             }
