@@ -31,6 +31,17 @@ pub struct Spec {
     pub start_ns: u64,
 }
 
+impl Spec {
+    /// The longest kernel that it ever runs.
+    pub fn longest_kernel_ns(&self) -> u64 {
+        match self.behaviour {
+            Behaviour::Greedy { kernel_ns } | Behaviour::Hog { kernel_ns } => (2 * kernel_ns).max(250 * US),
+            Behaviour::Mixed { max_ns } => max_ns,
+            _ => 250 * US,
+        }
+    }
+}
+
 /// A lease that a guest has.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {

@@ -62,7 +62,7 @@ pub struct World<P> {
     timer: Option<u64>,
 }
 
-fn id(tenant: usize) -> TenantId {
+pub fn id(tenant: usize) -> TenantId {
     TenantId(u32::try_from(tenant).expect("there are not so many"))
 }
 
