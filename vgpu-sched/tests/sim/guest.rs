@@ -58,6 +58,8 @@ pub struct Guest {
     pub spec: Spec,
     /// Work that it has; without end for greedy ones.
     pub work_ns: u64,
+    /// All work that it ever found; without end for greedy ones.
+    pub arrived_ns: u64,
     pub run: Option<Run>,
     /// Whether the policy was told that it has work.
     pub told: bool,
@@ -101,6 +103,7 @@ impl Guest {
         Self {
             spec,
             work_ns: 0,
+            arrived_ns: 0,
             run: None,
             told: false,
             gone: false,
@@ -112,6 +115,13 @@ impl Guest {
 
     /// Work comes; in how long more will.
     pub fn find_work(&mut self, owed_ns: i64) -> Option<u64> {
+        let had = self.work_ns;
+        let next = self.look_for_work(owed_ns);
+        self.arrived_ns = self.arrived_ns.saturating_add(self.work_ns - had);
+        next
+    }
+
+    fn look_for_work(&mut self, owed_ns: i64) -> Option<u64> {
         match self.spec.behaviour {
             Behaviour::Greedy { .. }
             | Behaviour::Mixed { .. }

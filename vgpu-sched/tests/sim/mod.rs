@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test and the example use a part of it")]
 
 pub mod checks;
+pub mod gps;
 pub mod guest;
 pub mod policy;
 pub mod scenario;
