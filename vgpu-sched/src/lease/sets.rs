@@ -1,6 +1,6 @@
 //! Who stands where: the sets of ready tenants, and the membership of the clock.
 
-use super::clock::served;
+use super::clock::{NANO, served};
 use super::config::Class;
 use super::tenant::Place;
 use super::{Leases, Slot};
@@ -103,11 +103,12 @@ impl Leases {
             Some(member) if member == tenant.time => {
                 self.sets.leaving.remove(slot);
             }
-            None if tenant.time <= now => {
+            // Less than a nanosecond of debt is what rounding made of none.
+            None if (tenant.time - now) * i128::from(tenant.weight) < NANO => {
                 // Nothing was saved up while it did not compete.
-                tenant.time = now;
-                tenant.member = Some(now);
-                self.clock.join(tenant.weight, now);
+                tenant.time = tenant.time.max(now);
+                tenant.member = Some(tenant.time);
+                self.clock.join(tenant.weight, tenant.time);
             }
             _ => {
                 self.sets.ahead_weight += u64::from(tenant.weight);
