@@ -6,7 +6,7 @@ use sim::guest::{Behaviour, Spec};
 use sim::policy::{Drr, Fifo, Order, Policy, Sfq, Turns};
 use sim::scenario::Scenario;
 use sim::{MS, US, World};
-use vgpu_sched::{LeaseConfig, LeaseTenant, Leases, Weight};
+use vgpu_sched::{Duration, LeaseConfig, LeaseTenant, Leases, Weight};
 
 fn tenant(weight: u32, behaviour: Behaviour) -> Spec {
     let config = LeaseTenant { weight: Weight::new(weight).expect("a weight"), ..LeaseTenant::default() };
@@ -20,9 +20,19 @@ fn greedy() -> Scenario {
     Scenario { seed: 11, tenants: vec![light, heavy], ops: Vec::new() }
 }
 
+/// Quanta of a millisecond.
+fn short() -> LeaseConfig {
+    let millisecond = Duration::from_millis(1);
+    LeaseConfig {
+        quantum_max: millisecond,
+        quantum_max_beside_latency: millisecond,
+        ..LeaseConfig::default()
+    }
+}
+
 /// Runs for ten seconds; the largest `|A_0 / w_0 - A_1 / w_1|` in nanoseconds, and the time each tenant held the GPU.
 fn run<P: Policy>(scenario: &Scenario) -> (f64, Vec<u64>) {
-    let mut world: World<P> = World::new(scenario, LeaseConfig::default());
+    let mut world: World<P> = World::new(scenario, short());
     let mut apart = 0.0_f64;
     while world.now < 10_000 * MS && world.step().is_some() {
         let had = |at: usize| {
@@ -71,9 +81,8 @@ fn leases_keep_theirs_in_the_same_world() {
     let (apart, held) = run::<Leases>(&greedy());
     let share = held[1] as f64 / held.iter().sum::<u64>() as f64;
     assert!((share - 0.75).abs() < 0.005, "{share}");
-    // B1, where both ceilings are at most the longest quantum and what drains.
-    let ceiling = 30e6 + 3e6;
-    assert!(apart <= 2.0 * ceiling + 2.0 * ceiling / 3.0, "{apart}");
+    // B1, where a ceiling is at most the quantum and two quanta to drain.
+    assert!(apart <= (LIGHT + 3e6) + (3e6 + 3e6) / 3.0, "{apart}");
 }
 
 /// Whoever is woken among many waits a turn of each under SFQ, whose tags know no lengths.

@@ -109,7 +109,8 @@ impl<P: Policy> World<P> {
             Event::Work(tenant) => self.work(tenant),
             Event::Kernel(tenant, number) => self.kernel_done(tenant, number),
             Event::Op(op) => self.operate(self.ops[op].1),
-            Event::Timer => self.timer = None,
+            // An earlier one may have been set since; then this one is for nobody.
+            Event::Timer => self.timer = self.timer.filter(|set| *set != now),
         }
         while let Some(decision) = self.policy.poll(at(self.now)) {
             self.obey(decision);

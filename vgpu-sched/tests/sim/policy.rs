@@ -99,7 +99,8 @@ impl<O: Order> Turns<O> {
 
 impl<O: Order> Policy for Turns<O> {
     fn new(config: LeaseConfig, tenants: &[LeaseTenant]) -> Self {
-        let quantum_ns = config.quantum_min.as_nanos();
+        let share = config.round_target.as_nanos() / tenants.len() as u64;
+        let quantum_ns = share.clamp(config.quantum_min.as_nanos(), config.quantum_max.as_nanos());
         let no = vec![false; tenants.len()];
         let (work, suspended, waits) = (no.clone(), no.clone(), no);
         Self {
@@ -203,13 +204,10 @@ pub struct Drr {
 
 impl Order for Drr {
     fn new(tenants: &[LeaseTenant], quantum_ns: u64) -> Self {
-        let weight = tenants.iter().map(|tenant| i128::from(tenant.weight.get())).collect();
-        Self {
-            queue: VecDeque::new(),
-            account: vec![0; tenants.len()],
-            weight,
-            quantum_ns: quantum_ns.into(),
-        }
+        let weight: Vec<_> = tenants.iter().map(|tenant| i128::from(tenant.weight.get())).collect();
+        // The lightest one gets a quantum each round.
+        let quantum_ns = i128::from(quantum_ns) / weight.iter().min().copied().unwrap_or(1);
+        Self { queue: VecDeque::new(), account: vec![0; tenants.len()], weight, quantum_ns }
     }
 
     fn arrive(&mut self, tenant: usize) {
