@@ -5,8 +5,8 @@ use vgpu_bench::figure::{folder, short};
 use vgpu_bench::is_asked_for;
 
 /// The benchmarks, in the table's order.
-const BENCHES: [&str; 8] =
-    ["ping_pong", "calls", "copies", "images", "idle", "sessions", "session_core", "soft_gpu"];
+const BENCHES: [&str; 9] =
+    ["ping_pong", "calls", "copies", "images", "idle", "sessions", "session_core", "sched", "soft_gpu"];
 
 fn main() {
     if !is_asked_for("summary") {
