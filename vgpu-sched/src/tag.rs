@@ -28,14 +28,16 @@ impl Tag {
         self.at
     }
 
-    /// Service of a `span` that began at `start`. A tag that fell behind by more than `slack` starts there: a share
-    /// that nobody wanted is not saved up beyond that.
-    pub(crate) fn served(&mut self, start: Instant, span: Duration, slack: Duration) {
-        let oldest = Instant::from_nanos(start.as_nanos().saturating_sub(slack.as_nanos()));
-        if self.at < oldest {
-            self.at = oldest;
+    /// What the share would have given before `start` is not claimed any more.
+    pub(crate) fn forget_before(&mut self, start: Instant) {
+        if self.at < start {
+            self.at = start;
             self.carry = 0;
         }
+    }
+
+    /// Service of a `span`.
+    pub(crate) fn served(&mut self, span: Duration) {
         // 2^64 nanoseconds times 2^20 millionths fit in 128 bits with room to spare, and so does the carry.
         let millionths = u128::from(self.share.millionths());
         let scaled =
@@ -59,18 +61,22 @@ mod tests {
             let start = Instant::from_nanos(1);
             let (mut parts, mut whole) = (Tag::new(share, start), Tag::new(share, start));
             for span in &spans {
-                parts.served(start, Duration::from_nanos(*span), Duration::default());
+                parts.served(Duration::from_nanos(*span));
             }
-            whole.served(start, Duration::from_nanos(spans.iter().sum()), Duration::default());
+            whole.served(Duration::from_nanos(spans.iter().sum()));
             prop_assert_eq!(parts.at(), whole.at());
             prop_assert_eq!(parts.carry, whole.carry);
         }
     }
 
     #[test]
-    fn what_nobody_wanted_is_saved_only_up_to_the_slack() {
+    fn what_is_forgotten_is_not_claimed_later() {
         let mut tag = Tag::new(Share::from_millionths(500_000).unwrap(), Instant::default());
-        tag.served(Instant::from_nanos(1_000), Duration::from_nanos(10), Duration::from_nanos(100));
+        tag.served(Duration::from_nanos(10));
+        assert_eq!(tag.at(), Instant::from_nanos(20));
+        tag.forget_before(Instant::from_nanos(900));
+        tag.forget_before(Instant::from_nanos(800));
+        tag.served(Duration::from_nanos(10));
         assert_eq!(tag.at(), Instant::from_nanos(920));
         assert_eq!(tag.share().millionths(), 500_000);
     }

@@ -27,10 +27,6 @@ pub struct Totals {
     pub stale: u64,
 }
 
-/// Slack of a reservation: how much of it may be claimed later when it was not wanted now. One nanosecond of real time
-/// would do; a little more keeps a tenant that is a moment late from losing its place.
-const RESERVATION_SLACK: Duration = Duration::from_millis(1);
-
 impl Leases {
     /// Bills the time since the last event. Each overrunner pays, and of the other holders the oldest one: a lease that
     /// begins while the one before still drains is not billed until that has drained.
@@ -71,10 +67,11 @@ impl Leases {
         let tenant = &mut self.tenants[slot as usize];
         tenant.billed_ns += span.as_nanos();
         if let Some(tag) = &mut tenant.reservation {
-            tag.served(start, span, RESERVATION_SLACK);
+            tag.served(span);
         }
         if let Some(cap) = &mut tenant.cap {
-            cap.tag.served(start, span, Duration::default());
+            cap.tag.forget_before(start);
+            cap.tag.served(span);
         }
         let mut left = span.as_nanos();
         while left > 0 {

@@ -259,6 +259,11 @@ impl Leases {
             return;
         }
         if can {
+            let claimed =
+                Instant::from_nanos(self.now.as_nanos().saturating_sub(RESERVATION_SLACK.as_nanos()));
+            if let Some(tag) = &mut self.tenants[slot as usize].reservation {
+                tag.forget_before(claimed);
+            }
             self.enqueue(slot);
         } else {
             self.tenants[slot as usize].place = Place::Idle;
@@ -273,6 +278,10 @@ impl Leases {
         found
     }
 }
+
+/// How much of a reservation may be claimed later although it was not wanted: a tenant without work for a moment keeps
+/// its place. What it waits for while it has work stays claimed.
+const RESERVATION_SLACK: Duration = Duration::from_millis(1);
 
 /// A tenant's longest drain is forgotten by one part in so many with each lease.
 const DRAIN_DECAY: u64 = 64;
