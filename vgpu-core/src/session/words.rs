@@ -152,7 +152,8 @@ impl StreamMark {
 impl Mark for StreamMark {
     fn signal(&self, value: u64) {
         let (_, offset) = self.word();
-        self.words.word64(offset).store(value, Ordering::Release);
+        // Never backwards: the GPU may have written a later mark by itself before this one, which the CPU tells, is told.
+        self.words.word64(offset).fetch_max(value, Ordering::AcqRel);
         self.words.wake_stream(self.stream);
     }
 
@@ -162,5 +163,22 @@ impl Mark for StreamMark {
 
     fn wake(&self, _value: u64) {
         self.words.wake_stream(self.stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completion_never_goes_backwards() {
+        let words = Words::new(Arc::new(Region::anonymous(window::CONTROL_BYTES).unwrap()));
+        let mark = StreamMark::new(Arc::new(words), 3);
+        let word = || mark.words.word64(window::stream(3, window::STREAM_COMPLETED)).load(Ordering::Acquire);
+        mark.signal(2);
+        mark.signal(1);
+        assert_eq!(word(), 2, "the GPU had written the later one before the earlier one was told");
+        mark.signal(5);
+        assert_eq!(word(), 5);
     }
 }
