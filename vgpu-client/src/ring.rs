@@ -4,9 +4,9 @@
 //! waits, so a stream without credit holds up its own writer and nobody else.
 
 use parking_lot::Mutex;
-use vgpu_proto::FrameHeader;
+use vgpu_proto::frame::HEADER_BYTES;
 use vgpu_proto::limits::{STREAM_BYTES_MAX, STREAM_COMMANDS_MAX, STREAMS_MAX};
-use vgpu_proto::ring;
+use vgpu_proto::{FrameHeader, Op, ring};
 
 use crate::control::Control;
 
@@ -59,11 +59,25 @@ struct Account {
     /// Slot of the context that the stream there belongs to. A slot is given away only once all its work is done.
     context: u32,
     issued: (u64, u64),
+    /// The latest command that a thread waits for without a word to the host, 0 for none. What another thread sends next
+    /// must not share its mark: it may wait for what the first thread does once it is through.
+    waited: u64,
     /// As last read of the window.
     retired: (u64, u64),
 }
 
 impl Account {
+    /// Whether all that was issued is complete.
+    fn is_idle(&self, control: &Control, stream: u32) -> bool {
+        self.issued.0 == 0 || control.completed(stream) >= self.issued.0
+    }
+
+    /// Notes that a thread waits for all that was issued.
+    fn wait_for_all(&mut self, stream: u32) -> Ticket {
+        self.waited = self.issued.0;
+        Ticket { stream, number: self.issued.0, position: 0 }
+    }
+
     /// Whether a frame of `bytes` fits. A retired counter ahead of the issued one wraps to a huge number in use: a
     /// broken host takes credit away from a guest, never gives it too much.
     fn has_room(&self, bytes: u64) -> bool {
@@ -92,7 +106,7 @@ impl Ring {
     pub(crate) fn is_idle(&self, control: &Control) -> bool {
         let producer = self.producer.lock();
         let mut accounts = (0..).zip(&producer.streams);
-        accounts.all(|(slot, account)| account.issued.0 == 0 || control.completed(slot) >= account.issued.0)
+        accounts.all(|(slot, account)| account.is_idle(control, slot))
     }
 
     /// Says whose the stream in a slot is from now on.
@@ -104,13 +118,19 @@ impl Ring {
 
     /// The latest command of each stream of a context that is not through, destroyed streams among them.
     pub(crate) fn unfinished(&self, control: &Control, context: u32) -> Vec<Ticket> {
-        let producer = self.producer.lock();
+        let mut producer = self.producer.lock();
+        let used = producer.used;
         let of_context =
-            (0..).zip(&producer.streams[..producer.used]).filter(|(_, account)| account.context == context);
+            (0..).zip(&mut producer.streams[..used]).filter(|(_, account)| account.context == context);
         of_context
-            .map(|(stream, account)| Ticket { stream, number: account.issued.0, position: 0 })
-            .filter(|ticket| ticket.number != 0 && control.completed(ticket.stream) < ticket.number)
+            .filter(|(stream, account)| !account.is_idle(control, *stream))
+            .map(|(stream, account)| account.wait_for_all(stream))
             .collect()
+    }
+
+    /// The latest command of a stream slot, for a thread that waits for it.
+    pub(crate) fn latest(&self, stream: u32) -> Ticket {
+        self.producer.lock().streams[stream as usize].wait_for_all(stream)
     }
 
     /// Number of the latest command in a stream slot.
@@ -121,6 +141,28 @@ impl Ring {
 
 impl Producer {
     fn try_put(&mut self, control: &Control, stream: Option<u32>, frame: &[u8]) -> Result<Ticket, Blocked> {
+        if let Some(stream) = stream
+            && self.is_waited_for(control, stream)
+        {
+            self.place(control, Some(stream), &synchronize_before(frame))?;
+        }
+        self.place(control, stream, frame)
+    }
+
+    /// Whether a thread waits for the latest command of a stream.
+    fn is_waited_for(&mut self, control: &Control, stream: u32) -> bool {
+        let account = &mut self.streams[stream as usize];
+        if account.waited == 0 || account.waited != account.issued.0 {
+            return false;
+        }
+        let is_idle = account.is_idle(control, stream);
+        if is_idle {
+            account.waited = 0;
+        }
+        !is_idle
+    }
+
+    fn place(&mut self, control: &Control, stream: Option<u32>, frame: &[u8]) -> Result<Ticket, Blocked> {
         let bytes = frame.len() as u64;
         if let Some(stream) = stream {
             let account = &mut self.streams[stream as usize];
@@ -162,4 +204,18 @@ impl Producer {
         });
         Ok(Ticket { stream: stream.unwrap_or(0), number, position: slot.tail })
     }
+}
+
+/// The frame that asks for a mark of its stream, for the stream of `frame`.
+fn synchronize_before(frame: &[u8]) -> [u8; HEADER_BYTES as usize] {
+    const OWN: &str = "the frame was encoded here";
+    let header = FrameHeader::parse(*frame.first_chunk().expect(OWN)).expect(OWN);
+    let asks = FrameHeader {
+        length_bytes: HEADER_BYTES,
+        op: Some(Op::StreamSynchronize),
+        stream: header.stream,
+        reply: None,
+        payload_bytes: 0,
+    };
+    asks.to_bytes()
 }

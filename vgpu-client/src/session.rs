@@ -297,8 +297,7 @@ impl Session {
     /// or later.
     pub(crate) fn wait_stream(&self, context: u32, stream: StreamId) -> Result<()> {
         self.calls.count(Op::StreamSynchronize);
-        let (stream, number) = (stream.index(), self.ring.issued(stream.index()));
-        self.wait_all(context, &[Ticket { stream, number, position: 0 }])
+        self.wait_all(context, &[self.ring.latest(stream.index())])
     }
 
     /// As [`Session::wait_stream`], for all streams of a context.

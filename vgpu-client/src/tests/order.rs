@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use vgpu_proto::frame::Request;
 use vgpu_proto::limits::STREAM_COMMANDS_MAX;
 
 use super::eventually;
@@ -112,6 +113,39 @@ fn a_waiter_sleeps_and_is_woken() {
         host.orders().hold.store(false, Ordering::Relaxed);
         waiter.join().unwrap();
     });
+}
+
+/// The second command may wait for what the first thread does once it is through, so the two must not share a mark.
+#[test]
+fn a_command_behind_one_that_is_waited_for_comes_after_a_mark() {
+    for whole_context in [false, true] {
+        let (host, client) = open_with(Builder::new().spin_ns(0), |_| {});
+        let context = client.context().unwrap();
+        let stream = context.stream().unwrap();
+        let buffer = context.alloc::<u32>(1).unwrap();
+        host.orders().hold.store(true, Ordering::Relaxed);
+        stream.write_value32(&buffer, 1).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| match whole_context {
+                true => context.synchronize().unwrap(),
+                false => stream.synchronize().unwrap(),
+            });
+            eventually("the waiter sleeps", || {
+                let slot =
+                    vgpu_proto::window::stream(stream.id().index(), vgpu_proto::window::STREAM_NEED_WAKE);
+                host.machine.word32(slot).load(Ordering::SeqCst) == 1
+            });
+            stream.write_value32(&buffer, 2).unwrap();
+            stream.write_value32(&buffer, 3).unwrap();
+            host.orders().hold.store(false, Ordering::Relaxed);
+            waiter.join().unwrap();
+        });
+        stream.synchronize().unwrap();
+        let asks = |request: &Request| matches!(request, Request::StreamSynchronize(_));
+        let order: Vec<bool> =
+            host.machine.executed.lock().iter().map(|(_, request)| asks(request)).collect();
+        assert_eq!(order, [false, true, false, false]);
+    }
 }
 
 #[test]
