@@ -46,10 +46,33 @@ const ENTRY_HEADER_BYTES: u32 = 64;
 const ENTRY_MACHINE: u64 = 2;
 const ENTRY_COMPRESSED: u64 = 0x2000 | 0x8000;
 
-/// Checks a fatbin: that its entries follow one another up to its end, and that machine code which is not compressed is
-/// sound. It needs what its largest entry does, since which one the driver takes only the driver knows; of a compressed one
-/// that is its size when unpacked, as far as can be told here. The shim sends no fatbins: it unpacks in the guest.
+const NO_CODE: Broken = "an entry of the fatbin is no machine code; where it is PTX, send the PTX itself";
+
+/// What the entries of a fatbin may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entries {
+    Machine,
+    Any,
+}
+
+/// Checks a fatbin that is loaded: that its entries follow one another up to its end, that each is machine code, and that
+/// what is not compressed is sound. The driver would compile an entry with PTX and take memory for its variables, which
+/// nobody could tell from here. It needs what its largest entry does, since which one the driver takes only the driver
+/// knows; of a compressed one that is its size when unpacked, as far as can be told here. The shim sends no fatbins here: it
+/// unpacks in the guest.
 pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
+    let memory_bytes = check_entries(image, Entries::Machine)?;
+    Ok(Needs { memory_bytes, calls: true, printers: Printers::All })
+}
+
+/// Checks a fatbin that is linked. It may hold PTX: a link takes nothing of the device, and what comes of it is checked as
+/// a cubin when the guest loads it.
+pub(super) fn check_linked_fatbin(image: &[u8]) -> Result<(), Broken> {
+    check_entries(image, Entries::Any).map(drop)
+}
+
+/// Checks a fatbin's entries. Returns what the largest needs of the device's memory.
+fn check_entries(image: &[u8], entries: Entries) -> Result<u64, Broken> {
     let header_bytes = u16_at(image, 6)?;
     let end = u64_at(image, 8)?.checked_add(header_bytes).ok_or(CUT)?;
     check_range(image, 0, end)?;
@@ -62,22 +85,27 @@ pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
         }
         let start = at.checked_add(u64::from(header)).ok_or(CUT)?;
         let next = start.checked_add(payload).filter(|next| *next <= end).ok_or(CUT)?;
-        memory_bytes = memory_bytes.max(entry_bytes(image, at, start, next)?);
+        memory_bytes = memory_bytes.max(entry_bytes(image, entries, at, start, next)?);
         at = next;
     }
-    Ok(Needs { memory_bytes, calls: true, printers: Printers::All })
+    Ok(memory_bytes)
 }
 
 /// What the entry at `at` needs of the device's memory, beside what the file takes. Its payload is from `start` to `end`.
-fn entry_bytes(image: &[u8], at: u64, start: u64, end: u64) -> Result<u64, Broken> {
+fn entry_bytes(image: &[u8], entries: Entries, at: u64, start: u64, end: u64) -> Result<u64, Broken> {
+    let is_machine = u16_at(image, at)? == ENTRY_MACHINE;
+    if !is_machine && entries == Entries::Machine {
+        return Err(NO_CODE);
+    }
     if u64_at(image, at + 40)? & ENTRY_COMPRESSED != 0 {
         let plain = u64_at(image, at + 56)?;
         return if plain <= IMAGE_BYTES_MAX { Ok(plain) } else { Err("an entry unpacks to too much") };
     }
     let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
     let payload = range.and_then(|(start, end)| image.get(start..end)).ok_or(CUT)?;
-    if u16_at(image, at)? == ENTRY_MACHINE && payload.starts_with(&ELF_MAGIC) {
-        return Ok(check_elf(payload)?.memory_bytes);
+    match (is_machine && payload.starts_with(&ELF_MAGIC), entries) {
+        (true, _) => Ok(check_elf(payload)?.memory_bytes),
+        (false, Entries::Machine) => Err(NO_CODE),
+        (false, Entries::Any) => Ok(0),
     }
-    Ok(0)
 }

@@ -7,7 +7,7 @@ use vgpu_proto::Status;
 use vgpu_proto::control::CompileReport;
 use vgpu_proto::jit::{JitOption, LinkInput, LinkKind};
 
-use super::bounds::{Broken, FATBIN_MAGIC, check_fatbin};
+use super::bounds::{Broken, FATBIN_MAGIC, check_fatbin, check_linked_fatbin};
 use super::driver::{Handle, Input, link, link_ptx};
 use super::elf::{ELF_MAGIC, Needs, check_elf};
 use crate::device::{DeviceError, LinkedImage};
@@ -89,7 +89,7 @@ fn checked_input<'a>(input: &LinkInput<'a>) -> Result<Input<'a>, Broken> {
             return Ok(Input::ptx(name, to_text(text)?));
         }
         LinkKind::Cubin => drop(check_elf(input.data)?),
-        LinkKind::Fatbin if input.data.starts_with(&FATBIN_MAGIC) => drop(check_fatbin(input.data)?),
+        LinkKind::Fatbin if input.data.starts_with(&FATBIN_MAGIC) => check_linked_fatbin(input.data)?,
         LinkKind::Fatbin => return Err("an input is no fatbin"),
         // The driver gets their length.
         LinkKind::Object | LinkKind::Library | LinkKind::Nvvm => {}

@@ -1,6 +1,6 @@
 //! What needs no GPU: the order of counter writes, checked addresses, checked images.
 
-use super::bounds::check_fatbin;
+use super::bounds::{check_fatbin, check_linked_fatbin};
 use super::elf::{Elf, Looks, Needs, check_elf};
 use super::order::{Kind, Order, Plan};
 use super::printing::Printers;
@@ -355,10 +355,12 @@ fn fatbin(kind: u8, flags: u64, plain_bytes: u64, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn fatbins_are_checked_to_their_end() {
-    let image = fatbin(1, 0, 0, &[0; 16]);
+    let image = fatbin(2, 0x2000, 16, &[0; 16]);
     assert_eq!(check_fatbin(&image), Ok(Needs { memory_bytes: 96, calls: true, printers: Printers::All }));
+    assert_eq!(check_linked_fatbin(&image), Ok(()));
     for len in 0..image.len() {
         assert!(check_fatbin(&image[..len]).is_err(), "cut to {len}");
+        assert!(check_linked_fatbin(&image[..len]).is_err(), "cut to {len}");
     }
     let mut long = image.clone();
     long[24] = 17;
@@ -394,7 +396,32 @@ fn fatbins_need_what_their_largest_entry_does_when_unpacked() {
     code[cleared..cleared + 4].fill(0);
     assert_eq!(needs(&fatbin(2, 0, 0, &code)), Ok(64 + (48 << 10)));
     assert!(needs(&fatbin(2, 0, 0, &code[..code.len() - 1])).is_err(), "its code is cut");
-    assert!(needs(&fatbin(1, 0, 0, &code[..code.len() - 1])).is_ok(), "that is text");
+}
+
+#[test]
+fn fatbins_that_are_loaded_hold_machine_code_only() {
+    let text = b".version 9.0\n.target sm_90\n.address_size 64\n.visible .global .b8 x[34359738368];\n\0";
+    let code = elf(2, 0x10, "k");
+    for image in [
+        fatbin(1, 0, 0, text),
+        fatbin(1, 0x2000, 1 << 20, text),
+        fatbin(1, 0x8000, 1 << 20, text),
+        fatbin(1, 0, 0, &code),
+        fatbin(2, 0, 0, text),
+        fatbin(2, 0, 0, b""),
+        fatbin(4, 0, 0, &code),
+        fatbin(0, 0, 0, &code),
+    ] {
+        assert!(check_fatbin(&image).unwrap_err().contains("send the PTX itself"));
+        assert_eq!(check_linked_fatbin(&image), Ok(()), "a link takes nothing of the device");
+    }
+    // The entry that is refused may come behind one that is not.
+    let mut image = fatbin(2, 0, 0, &code);
+    image.extend_from_slice(&fatbin(1, 0, 0, text)[16..]);
+    let entries = image.len() as u64 - 16;
+    image[8..16].copy_from_slice(&entries.to_le_bytes());
+    assert!(check_fatbin(&image).is_err());
+    assert!(check_linked_fatbin(&fatbin(2, 0, 0, &code[..code.len() - 1])).is_err(), "its code is cut");
 }
 
 #[test]
