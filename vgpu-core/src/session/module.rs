@@ -225,21 +225,17 @@ fn load_image(
     source: &ImageSource,
     options: &[JitOption],
 ) -> Result<(Module, ModuleDescription), NotLoaded> {
-    let turn;
-    let image = match source {
-        ImageSource::Sent(place) => {
-            turn = session.loading.lock();
-            Image::Sent(place.copy())
-        }
+    // The turn lasts until the image is gone, or with the store, which has a bound of its own: copies must not pile up
+    // while the broker is slow to grant credit. Who answers for credit never takes it.
+    let (_turn, image) = match source {
+        ImageSource::Sent(place) => (session.loading.lock(), Image::Sent(place.copy())),
         ImageSource::Kept { digest, bytes } => {
             // Others may load while the store is asked.
             let kept = session.images.find(*digest, *bytes).ok_or(NotLoaded::NotKept)?;
-            turn = session.loading.lock();
-            Image::Kept(kept)
+            (session.loading.lock(), Image::Kept(kept))
         }
     };
     let loaded = device.module_load(image.bytes(), options)?;
-    drop(turn);
     if let Err(status) = session.ledger.take(CreditKind::Device, loaded.memory_bytes) {
         device.module_unload(loaded.module);
         return Err(DeviceError::new(status, "the module does not fit into the tenant's memory quota").into());

@@ -24,7 +24,7 @@ use vgpu_window::Reservation;
 
 use self::guest::Guest;
 use self::mock::{MockDevice, Purse, Quiet};
-use super::{ImageStore, SessionConfig, open};
+use super::{CreditSource, ImageStore, SessionConfig, open};
 
 /// A session whose heap lies in a range of its own: tests run side by side in one process.
 fn session(device: &Arc<MockDevice>) -> Guest {
@@ -36,9 +36,12 @@ fn session_with(device: &Arc<MockDevice>, credit_bytes: u64) -> Guest {
 }
 
 fn session_that_keeps(device: &Arc<MockDevice>, credit_bytes: u64, images: Arc<dyn ImageStore>) -> Guest {
+    session_of(device, Arc::new(Purse::new(credit_bytes)), images)
+}
+
+fn session_of(device: &Arc<MockDevice>, credit: Arc<dyn CreditSource>, images: Arc<dyn ImageStore>) -> Guest {
     let range = || Arc::new(Reservation::new_anywhere(1 << 30).expect("a GiB of the address space is free"));
     let config =
         SessionConfig { id: 1, limits: Limits::largest(1 << 30, 1 << 30), heap: range(), arena: range() };
-    let credit = Arc::new(Purse::new(credit_bytes));
     Guest::new(open(config, device.clone(), credit, Arc::new(Quiet), images).unwrap())
 }

@@ -1,8 +1,8 @@
 //! Images that the host keeps between sessions.
 
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use vgpu_proto::control::ModuleDescription;
@@ -12,8 +12,9 @@ use vgpu_window::sealed::{Draft, Sealed};
 
 use super::guest::{CONTEXT, Guest};
 use super::mock::MockDevice;
-use super::session_that_keeps;
-use crate::session::ImageStore;
+use super::{session_of, session_that_keeps};
+use crate::session::state::Session;
+use crate::session::{CreditKind, CreditSource, ImageStore};
 
 const MODULE: ModuleId = ModuleId::new(0, 1);
 const DIGEST: ImageDigest = ImageDigest([7; 32]);
@@ -128,6 +129,35 @@ fn what_does_not_load_or_is_small_is_not_offered() {
     let (mut poor, shelf) = guest(1);
     assert_eq!(send(&mut poor, 0, &vec![b' '; BYTES as usize]), Status::ERROR_OUT_OF_MEMORY);
     assert_eq!(shelf.offered.lock().len(), 0);
+}
+
+/// A broker that notes, each time that it is asked, whether the session lets anybody else copy an image meanwhile.
+#[derive(Debug, Default)]
+struct Watcher {
+    session: OnceLock<Weak<Session>>,
+    seen: Mutex<Vec<bool>>,
+}
+
+impl CreditSource for Watcher {
+    fn request(&self, _kind: CreditKind, bytes: u64, _minimum: u64) -> u64 {
+        if let Some(session) = self.session.get().and_then(Weak::upgrade) {
+            self.seen.lock().push(session.loading.is_locked());
+        }
+        bytes
+    }
+
+    fn release(&self, _kind: CreditKind, _bytes: u64) {}
+}
+
+#[test]
+fn no_other_image_is_copied_while_the_broker_is_asked() {
+    let broker = Arc::new(Watcher::default());
+    let device = Arc::new(MockDevice::default());
+    let mut guest = session_of(&device, broker.clone(), Arc::new(Shelf::default())).with_context();
+    broker.session.set(Arc::downgrade(&guest.session)).unwrap();
+    assert_eq!(send(&mut guest, 0, &vec![b' '; BYTES as usize]), Status::SUCCESS);
+    assert_eq!(*broker.seen.lock(), [true]);
+    assert!(!guest.session.loading.is_locked(), "the next may load");
 }
 
 #[test]
