@@ -15,7 +15,7 @@ use vgpu_proto::limits::IMAGE_BYTES_MAX;
 use vgpu_window::WindowError;
 use vgpu_window::sealed::{Draft, Sealed};
 
-use crate::wire::{Channel, FromWorker};
+use crate::wire::{Channel, ChannelError, FromWorker};
 
 /// How long a guest's load waits for the daemon's answer. An idle one answers within a tenth of a millisecond; sending the
 /// largest image takes some 60 ms. A daemon that is late once is not asked again until that answer is there.
@@ -55,6 +55,16 @@ struct Offers {
     under_way: bool,
     /// The daemon is gone.
     closed: bool,
+}
+
+/// Why the daemon is not offered an image. It answers nothing then.
+#[derive(Debug, thiserror::Error)]
+enum NotOffered {
+    #[error(transparent)]
+    File(#[from] WindowError),
+    /// The system lets one user have so many descriptors on their way, for one.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
 }
 
 impl Images {
@@ -125,15 +135,16 @@ impl Images {
         }
     }
 
-    fn offer(&self, image: &[u8]) -> Result<(), WindowError> {
+    fn offer(&self, image: &[u8]) -> Result<(), NotOffered> {
         let draft = Draft::new("vgpu-image")?;
         draft.append(image)?;
         let file = draft.freeze()?;
-        // A daemon that is gone closes this as well, from the thread that hears it.
-        let _ = self
-            .channel
-            .send_descriptor(&FromWorker::ImageOffered { bytes: image.len() as u64 }, file.as_fd());
-        Ok(())
+        let offer = FromWorker::ImageOffered { bytes: image.len() as u64 };
+        match self.channel.send_descriptor(&offer, file.as_fd()) {
+            // A daemon that is gone closes this as well, from the thread that hears it.
+            Ok(()) | Err(ChannelError::Closed) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn ask(&self, digest: ImageDigest, bytes: u64) -> Option<OwnedFd> {
@@ -257,6 +268,27 @@ mod tests {
         let (_daemon, images) = ends();
         while images.channel.try_send(&FromWorker::Ready, None).is_ok() {}
         assert_eq!(ask(&images, 4).join().unwrap(), None);
+    }
+
+    #[test]
+    fn an_offer_that_cannot_be_sent_holds_up_no_other() {
+        let (daemon, images) = ends();
+        // A full queue fails a socket that does not wait, as does a limit of the system.
+        rustix::io::ioctl_fionbio(images.channel.as_fd(), true).unwrap();
+        while images.channel.try_send(&FromWorker::Ready, None).is_ok() {}
+        for number in 0..3 {
+            images.keep(vec![number; 4]);
+        }
+        images.start().unwrap();
+        let soon = std::time::Instant::now() + Duration::from_secs(20);
+        let is_idle = |offers: &Offers| offers.waiting.is_empty() && !offers.under_way;
+        while !is_idle(&images.offers.lock()) {
+            assert!(std::time::Instant::now() < soon, "what comes behind it waits");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        while daemon.try_recv::<FromWorker>().is_ok() {}
+        images.keep(vec![7; 4]);
+        assert!(matches!(daemon.recv().unwrap().message, FromWorker::ImageOffered { bytes: 4 }));
     }
 
     #[test]
