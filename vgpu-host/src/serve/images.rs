@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_proto::ImageDigest;
-use vgpu_proto::limits::KEPT_IMAGES_MAX;
+use vgpu_proto::limits::{IMAGE_BYTES_MAX, KEPT_IMAGES_MAX};
 use vgpu_sched::{Allowance, Instant};
 
 use crate::api::ImagesBody;
@@ -21,6 +22,11 @@ const OFFERED_BYTES_PER_SECOND: u64 = 128 << 20;
 /// Bytes that each offer counts for besides its own: opening and sealing a file costs as much as copying so many.
 const OFFER_BYTES: u64 = 64 << 10;
 
+/// Bytes of offered images that wait to be read or are being read for one tenant, at most. The worker that offered one may
+/// be gone, and then nothing but the file that it sent keeps the memory, which no quota counts. Two of the largest are
+/// enough: one is read while the next waits.
+const READING_BYTES_MAX: u64 = 2 * IMAGE_BYTES_MAX;
+
 /// The images of one tenant.
 #[derive(Debug)]
 pub(super) struct ImageCache {
@@ -30,6 +36,8 @@ pub(super) struct ImageCache {
     /// Grows with each use of an image.
     uses: u64,
     offers: Allowance,
+    /// Bytes of admitted offers that are not done.
+    reading_bytes: Arc<AtomicU64>,
     hits: u64,
     misses: u64,
     refused: u64,
@@ -53,6 +61,19 @@ pub(crate) struct ImageCopy {
     pub bytes: u64,
 }
 
+/// An offer that is read or waits for that. It counts until it is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    bytes: u64,
+    reading_bytes: Arc<AtomicU64>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.reading_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl ImageCache {
     /// A cache of at most so many bytes.
     pub(super) fn new(max_bytes: u64) -> Self {
@@ -62,6 +83,7 @@ impl ImageCache {
             kept_bytes: 0,
             uses: 0,
             offers: Allowance::new(OFFERED_BYTES_PER_SECOND, max_bytes.saturating_add(OFFER_BYTES)),
+            reading_bytes: Arc::default(),
             hits: 0,
             misses: 0,
             refused: 0,
@@ -84,11 +106,20 @@ impl ImageCache {
         }
     }
 
-    /// Whether an offer of so many bytes is worth reading, and the tenant has not offered too much of late.
-    pub(super) fn admit(&mut self, now: Instant, bytes: u64) -> bool {
-        let is_admitted = bytes <= self.max_bytes && self.offers.take(now, bytes + OFFER_BYTES);
-        self.refused += u64::from(!is_admitted);
-        is_admitted
+    /// Admits an offer of so many bytes, if it is worth reading and the tenant has not offered too much of late, nor has
+    /// too much that is not read yet.
+    pub(super) fn admit(&mut self, now: Instant, bytes: u64) -> Option<Admitted> {
+        // Only this thread adds to it.
+        let reading_bytes = self.reading_bytes.load(Ordering::Relaxed);
+        let is_admitted = bytes <= self.max_bytes
+            && reading_bytes.saturating_add(bytes) <= READING_BYTES_MAX
+            && self.offers.take(now, bytes + OFFER_BYTES);
+        if !is_admitted {
+            self.refused += 1;
+            return None;
+        }
+        self.reading_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Some(Admitted { bytes, reading_bytes: Arc::clone(&self.reading_bytes) })
     }
 
     /// An offer that could not be read.
@@ -188,14 +219,14 @@ mod tests {
     fn a_tenant_may_fill_its_cache_at_once_and_then_offers_at_a_rate() {
         let mut cache = ImageCache::new(64 << 20);
         let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
-        assert!(!cache.admit(at(0), (64 << 20) + 1), "it would not fit");
-        assert!(cache.admit(at(0), 64 << 20));
-        assert!(!cache.admit(at(0), 1 << 20));
-        assert!(cache.admit(at(100), 1 << 20));
-        let admitted = (0..1_000).filter(|turn| cache.admit(at(100 + turn), 1 << 20)).count();
+        assert!(cache.admit(at(0), (64 << 20) + 1).is_none(), "it would not fit");
+        assert!(cache.admit(at(0), 64 << 20).is_some());
+        assert!(cache.admit(at(0), 1 << 20).is_none());
+        assert!(cache.admit(at(100), 1 << 20).is_some());
+        let admitted = (0..1_000).filter(|turn| cache.admit(at(100 + turn), 1 << 20).is_some()).count();
         assert!((100..=200).contains(&admitted), "{admitted} MiB in a second");
         let mut off = ImageCache::new(0);
-        assert!(!off.admit(at(0), 1));
+        assert!(off.admit(at(0), 1).is_none());
         off.keep(copy(1, 1));
         assert_eq!((off.body().kept, off.body().refused), (0, 2));
     }

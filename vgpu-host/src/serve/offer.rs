@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 use vgpu_proto::ImageDigest;
 use vgpu_proto::limits::{IMAGE_BYTES_MAX, KEPT_IMAGE_BYTES_MIN};
@@ -17,7 +17,7 @@ use vgpu_window::sealed::{Draft, read_file};
 
 use super::daemon::Daemon;
 use super::event::Event;
-use super::images::ImageCopy;
+use super::images::{Admitted, ImageCopy};
 use crate::wire::ToWorker;
 
 /// Questions of a session in a second, in the long run and at once: more than a program has images of such a size. Each
@@ -49,15 +49,16 @@ impl Daemon {
         if !(KEPT_IMAGE_BYTES_MIN..=IMAGE_BYTES_MAX).contains(&bytes) {
             return session.kill("the worker offered an image of a size that nobody asks for");
         }
-        if std::mem::replace(&mut session.offering, true) {
+        let (offering, ended) = oneshot::channel();
+        if session.offering.replace(offering).is_some() {
             return session.kill("the worker offered an image before the last one was taken");
         }
         let tenant = session.tenant;
-        if self.images[tenant.0 as usize].admit(now, bytes) {
-            tokio::spawn(read(id, tenant, bytes, file, Arc::clone(&self.reading), self.events.clone()));
-        } else {
-            self.image_done(id);
-        }
+        let Some(admitted) = self.images[tenant.0 as usize].admit(now, bytes) else {
+            return self.image_done(id);
+        };
+        let offer = Offer { session: id, tenant, bytes, file, admitted, ended };
+        tokio::spawn(offer.read(Arc::clone(&self.reading), self.events.clone()));
     }
 
     /// An offered image was read, or could not be.
@@ -77,32 +78,47 @@ impl Daemon {
 
     fn image_done(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.killed) {
-            session.offering = false;
+            session.offering = None;
             session.send(&ToWorker::ImageTaken);
         }
     }
 }
 
-/// Reads what a worker offered, once it is its turn. Each session has one offer at a time, so few wait.
-async fn read(
+/// An image that a worker offered.
+#[derive(Debug)]
+struct Offer {
     session: SessionId,
     tenant: TenantId,
     bytes: u64,
     file: OwnedFd,
-    reading: Arc<Semaphore>,
-    events: mpsc::Sender<Event>,
-) {
-    let image = {
-        // It is never closed.
-        let _turn = reading.acquire().await;
-        tokio::task::spawn_blocking(move || copy(&file, bytes)).await
-    };
-    let image = match image {
-        Ok(copied) => copied.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    // Nobody is left to keep it when the daemon is gone.
-    let _ = events.send(Event::ImageRead { session, tenant, image }).await;
+    /// It counts for as long as the file or the copy is held here.
+    admitted: Admitted,
+    /// Never sent anything; closed when the session is gone.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Offer {
+    /// Reads it, once it is its turn. Each session has one offer at a time, so few wait; one whose session ends first is
+    /// not read.
+    async fn read(self, reading: Arc<Semaphore>, events: mpsc::Sender<Event>) {
+        let Self { session, tenant, bytes, file, admitted, ended } = self;
+        let copied = {
+            let _turn = tokio::select! {
+                biased;
+                // It is never closed.
+                turn = reading.acquire() => turn,
+                _ = ended => return,
+            };
+            tokio::task::spawn_blocking(move || copy(&file, bytes)).await
+        };
+        let image = match copied {
+            Ok(copied) => copied.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        // Nobody is left to keep it when the daemon is gone.
+        let _ = events.send(Event::ImageRead { session, tenant, image }).await;
+        drop(admitted);
+    }
 }
 
 /// Copies an image that a worker holds, and hashes the copy.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use vgpu_core::broker::Held;
 use vgpu_proto::handshake::GuestProcess;
 use vgpu_sched::{Allowance, Deadline, Instant, TenantId};
@@ -29,8 +29,8 @@ pub(super) struct Session {
     pub asked: bool,
     /// Questions for images that it may still ask.
     pub questions: Allowance,
-    /// An image that the worker offered is being read.
-    pub offering: bool,
+    /// While an image that the worker offered is read or waits for that. Dropped with the session, it ends the waiting.
+    pub offering: Option<oneshot::Sender<()>>,
     /// Why it ends, once that is known.
     pub reason: Option<String>,
     /// The worker was killed; what it said before is not heard any more.
@@ -62,7 +62,7 @@ impl Session {
             counts: None,
             asked: false,
             questions: super::offer::questions(),
-            offering: false,
+            offering: None,
             reason: None,
             killed: false,
             lost: false,

@@ -70,21 +70,35 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (sender, events) = mpsc::channel(16);
         let config = Config::from_toml(&text).unwrap();
-        let mut daemon = Daemon::new(config, vec![], WorkerCommand::new("/nowhere"), sender);
-        let mut workers = vec![];
+        let daemon = Daemon::new(config, vec![], WorkerCommand::new("/nowhere"), sender);
+        let mut rig = Self { daemon, workers: vec![], events, runtime };
         for (id, tenant) in [(0, 0), (1, 0), (2, 1)] {
-            let (ours, theirs) = Channel::pair().unwrap();
-            let channel = {
-                let _guard = runtime.enter();
-                Arc::new(ours.watch().unwrap())
-            };
-            let now = daemon.clock.now();
-            let deadline = Deadline::after(now, vgpu_sched::Duration::from_millis(1));
-            let session = Session::new(TenantId(tenant), 0, now, deadline, channel, Arc::new(Notify::new()));
-            daemon.sessions.insert(SessionId(id), session);
-            workers.push(Channel::adopt(theirs).unwrap());
+            rig.admit(id, tenant);
         }
-        Self { daemon, workers, events, runtime }
+        rig
+    }
+
+    /// Lets a session of a tenant begin.
+    fn admit(&mut self, id: u64, tenant: u32) {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let channel = {
+            let _guard = self.runtime.enter();
+            Arc::new(ours.watch().unwrap())
+        };
+        let now = self.daemon.clock.now();
+        let deadline = Deadline::after(now, vgpu_sched::Duration::from_millis(1));
+        let session = Session::new(TenantId(tenant), 0, now, deadline, channel, Arc::new(Notify::new()));
+        self.daemon.sessions.insert(SessionId(id), session);
+        self.workers.push(Channel::adopt(theirs).unwrap());
+    }
+
+    /// Lets what was spawned go on until it waits.
+    fn settle(&self) {
+        self.runtime.block_on(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     fn offer(&mut self, session: u64, bytes: u64, file: Option<OwnedFd>) {
@@ -195,7 +209,7 @@ fn who_offers_or_asks_too_much_is_refused() {
     rig.is_taken(0);
     // Used up in a future that the clock does not reach while the test runs.
     let later = vgpu_sched::Instant::from_nanos(u64::MAX / 2);
-    assert!(rig.daemon.images[0].admit(later, 2 << 20));
+    assert!(rig.daemon.images[0].admit(later, 2 << 20).is_some());
     rig.offer(1, BYTES, Some(frozen(&image)));
     rig.is_taken(1);
     assert_eq!((rig.images(0).kept, rig.images(0).refused), (1, 2));
@@ -205,4 +219,48 @@ fn who_offers_or_asks_too_much_is_refused() {
     assert!(rig.ask(1, digest, BYTES).is_none());
     assert!(rig.ask(0, digest, BYTES).is_some(), "other sessions may ask");
     assert_eq!((rig.cause(0), rig.cause(1)), (None, None));
+}
+
+#[test]
+fn what_waits_to_be_read_is_bounded_and_goes_with_its_session() {
+    let mut rig = Rig::new(1 << 30);
+    let reading = Arc::clone(&rig.daemon.reading);
+    let turn = reading.try_acquire().unwrap();
+    // Each is a pipe, whose other end tells when the daemon lets go of what was offered.
+    let offer = |rig: &mut Rig, session| {
+        let (held, gone) = rustix::pipe::pipe().unwrap();
+        rig.offer(session, IMAGE_BYTES_MAX, Some(held));
+        rig.settle();
+        move || rustix::io::write(&gone, b"x") == Err(rustix::io::Errno::PIPE)
+    };
+    let first = offer(&mut rig, 0);
+    let second = offer(&mut rig, 1);
+    let other = offer(&mut rig, 2);
+    assert!(!first() && !second() && !other());
+    assert_eq!((rig.images(0).refused, rig.images(1).refused), (0, 0));
+    // Who else comes is refused, and does not wait.
+    rig.admit(3, 0);
+    let third = offer(&mut rig, 3);
+    assert!(third());
+    assert_eq!(rig.images(0).refused, 1);
+    // Sessions that come, offer and end leave nothing behind.
+    for id in [0, 1, 3] {
+        rig.daemon.sessions.remove(&SessionId(id));
+    }
+    rig.settle();
+    assert!(first() && second() && !other());
+    for id in 4..12 {
+        rig.admit(id, 0);
+        let is_gone = offer(&mut rig, id);
+        assert!(!is_gone());
+        rig.daemon.sessions.remove(&SessionId(id));
+        rig.settle();
+        assert!(is_gone());
+    }
+    assert_eq!(rig.images(0).refused, 1);
+    drop(turn);
+    // The other tenant's is read as soon as it is its turn.
+    rig.read();
+    rig.is_taken(2);
+    assert_eq!(rig.images(1).refused, 1, "a pipe is no image");
 }
