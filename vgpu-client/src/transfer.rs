@@ -212,3 +212,29 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_copied_at_the_same_time() {
+        const DEADLINE: Duration = Duration::from_secs(20);
+        let begun = AtomicUsize::new(0);
+        let done = in_turn_or_at_once(vec![1, 2, 3], |piece| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let start = Instant::now();
+            while begun.load(Ordering::SeqCst) < 3 {
+                assert!(start.elapsed() < DEADLINE, "each piece waits for the others to begin");
+                thread::yield_now();
+            }
+            Ok(piece)
+        });
+        let mut done = done.unwrap();
+        done.sort_unstable();
+        assert_eq!(done, [1, 2, 3]);
+    }
+}
