@@ -13,8 +13,9 @@ use super::event::Event;
 use crate::wire::{ChannelError, FromWorker, Packet, WatchedChannel};
 
 /// How long a worker that closed its channel may take to exit. It closes by exiting, so this is only met by one that
-/// closes on purpose.
-const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// closes on purpose. Long enough for a machine that stands still for a moment, and for a driver that gives back a large
+/// context: whoever is killed for it counts as lost.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Messages of a worker that are read after its exit: more than a socket's queue holds. Whoever still sends then is a
 /// process that the worker left behind, which must not keep the session from ending.
