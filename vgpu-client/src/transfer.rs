@@ -126,7 +126,9 @@ impl<'a> Transfer<'a> {
             };
             chunk.attach(self.session.send(self.stream.raw(), None, &body, &[])?);
             if at % CHUNKS_PER_MARK == 0 || at == chunks {
-                self.mark()?;
+                // Whoever waits for the last chunk waits for its mark too: once the copy returned, nothing of it is
+                // left on the stream that a query could find unfinished.
+                chunk.attach(self.mark()?);
             }
             address += out.len() as u64;
             under_way.push_back((chunk, out));
@@ -146,8 +148,8 @@ impl<'a> Transfer<'a> {
     }
 
     /// Asks the host to publish what is complete when the stream gets here.
-    fn mark(self) -> Result<()> {
-        self.session.send(self.stream.raw(), None, &body::StreamSynchronize {}, &[]).map(drop)
+    fn mark(self) -> Result<Ticket> {
+        self.session.send(self.stream.raw(), None, &body::StreamSynchronize {}, &[])
     }
 
     /// Takes a chunk. Where there is none, waits for chunks of this copy (`free_own` waits for one and says whether

@@ -66,6 +66,8 @@ pub(super) struct Queued {
 pub(super) struct Orders {
     /// Whether streams stand still.
     pub(super) hold: AtomicBool,
+    /// Whether streams stand still before each mark that a guest asked for.
+    pub(super) hold_marks: AtomicBool,
     /// Whether the ring is not read at all.
     pub(super) stall: AtomicBool,
     /// Whether answers are kept back.
@@ -392,7 +394,7 @@ impl Reader {
         }
         let mut any = false;
         for (stream, mut queue) in std::mem::take(&mut self.queues) {
-            for queued in queue.drain(..) {
+            while let Some(queued) = queue.pop_front_if(|queued| !self.is_held(queued)) {
                 any = true;
                 self.machine.executed.lock().push((stream, queued.request));
                 let status = requests::execute(self, stream, &queued);
@@ -401,8 +403,16 @@ impl Reader {
                 }
                 self.retire(stream, queued.bytes);
             }
+            if !queue.is_empty() {
+                self.queues.insert(stream, queue);
+            }
         }
         any
+    }
+
+    fn is_held(&self, queued: &Queued) -> bool {
+        matches!(queued.request, Request::StreamSynchronize(_))
+            && self.machine.orders.hold_marks.load(Ordering::Relaxed)
     }
 
     fn retire(&self, stream: u32, bytes: u64) {

@@ -149,6 +149,25 @@ fn a_command_behind_one_that_is_waited_for_comes_after_a_mark() {
 }
 
 #[test]
+fn a_copy_to_the_host_leaves_nothing_unfinished() {
+    let (host, client) = open();
+    let stream = client.context().unwrap().stream().unwrap();
+    let buffer = stream.context().alloc::<u32>(4).unwrap();
+    host.orders().hold_marks.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let copier = scope.spawn(|| {
+            stream.copy_to_host(&buffer, &mut [0; 4]).unwrap();
+            stream.query().unwrap()
+        });
+        eventually("the bytes are there", || !host.machine.executed.lock().is_empty());
+        // Nothing tells that the copier goes on without the mark; where it does later, the test passes.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        host.orders().hold_marks.store(false, Ordering::Relaxed);
+        assert!(copier.join().unwrap(), "the copy returned before its mark was complete");
+    });
+}
+
+#[test]
 fn small_copies_of_stuck_streams_leave_staging_to_others() {
     let (host, client) = open();
     let context = client.context().unwrap();
