@@ -99,10 +99,17 @@ async fn exited(
     events: &mpsc::Sender<Event>,
 ) {
     // What the worker said last may still wait in the channel: its exit was seen first.
+    let mut closed = false;
     for _ in 0..LAST_MESSAGES_MAX {
-        let Ok(Packet { message, fd: file }) = channel.try_recv().and_then(check) else { break };
-        if events.send(Event::Said { session, message, file }).await.is_err() {
-            return;
+        match channel.try_recv().and_then(check) {
+            Ok(Packet { message, fd: file }) => {
+                if events.send(Event::Said { session, message, file }).await.is_err() {
+                    return;
+                }
+            }
+            // Where the worker left something unread, the socket says that first, and only once.
+            Err(ChannelError::Closed) if !closed => closed = true,
+            Err(_) => break,
         }
     }
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -154,6 +161,23 @@ mod tests {
                 assert!(heard <= LAST_MESSAGES_MAX, "what follows the exit is heard without end");
                 speak();
             }
+        });
+    }
+
+    #[test]
+    fn the_last_words_of_who_left_something_unread_are_heard() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (channel, theirs) = Channel::pair().unwrap();
+            channel.try_send(&crate::wire::ToWorker::CountsRequest, None).unwrap();
+            let worker = Channel::adopt(theirs).unwrap();
+            worker.try_send(&FromWorker::Ended { reason: "done".into() }, None).unwrap();
+            drop(worker);
+            let status = tokio::process::Command::new("true").spawn().unwrap().wait().await;
+            let (events, mut queue) = mpsc::channel(4);
+            exited(SessionId(1), status, &channel.watch().unwrap(), &events).await;
+            assert!(matches!(queue.recv().await, Some(Event::Said { .. })));
+            assert!(matches!(queue.recv().await, Some(Event::Exited { .. })));
         });
     }
 

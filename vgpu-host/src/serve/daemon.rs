@@ -27,8 +27,9 @@ use crate::config::{Config, Device, Tenant};
 /// a silent guest after [`HANDSHAKE_TIMEOUT_NS`]; the rest is for a busy machine to start it.
 const GREETING: Duration = Duration::from_nanos(10 * HANDSHAKE_TIMEOUT_NS);
 
-/// How long a session that was told to end may take before its worker is killed.
-pub(super) const CLOSE_GRACE: Duration = Duration::from_millis(1_000);
+/// How long a session that was told to end may take before its worker is killed. A kill counts as a loss, so this is long
+/// enough for a machine that stands still for a moment.
+pub(super) const CLOSE_GRACE: Duration = Duration::from_millis(5_000);
 
 /// The daemon's state.
 #[derive(Debug)]

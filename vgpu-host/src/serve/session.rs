@@ -73,9 +73,10 @@ impl Session {
 
     /// Sends a message. The daemon waits for no worker: one that does not read is killed.
     pub(super) fn send(&mut self, message: &ToWorker) {
-        if let Err(error) = self.channel.try_send(message, None) {
-            // A worker that exits right now is reaped a moment later anyway.
-            self.kill(&error.to_string());
+        match self.channel.try_send(message, None) {
+            // One that is gone is reaped a moment later, and may have said why before.
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(error) => self.kill(&error.to_string()),
         }
     }
 
@@ -83,7 +84,7 @@ impl Session {
     pub(super) fn send_image(&mut self, request: u64, image: Option<&OwnedFd>) {
         let answer = ToWorker::ImageAnswer { request };
         match self.channel.try_send(&answer, image.map(AsFd::as_fd)) {
-            Ok(()) => {}
+            Ok(()) | Err(ChannelError::Closed) => {}
             // The system lets so many descriptors be on their way. The guest can send the image.
             Err(ChannelError::Socket(_)) if image.is_some() => self.send(&answer),
             Err(error) => self.kill(&error.to_string()),
