@@ -29,6 +29,8 @@
 
 #![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "maps words that others write, and loads them")]
+mod bulletin;
 #[cfg(any(test, feature = "test-util"))]
 mod counting;
 mod error;
@@ -51,6 +53,7 @@ mod reservation;
 #[expect(unsafe_code, reason = "maps bytes that nobody changes any more")]
 pub mod sealed;
 
+pub use bulletin::Bulletin;
 #[cfg(any(test, feature = "test-util"))]
 pub use counting::CountingRegion;
 pub use error::{OutOfRange, WindowError};

@@ -42,6 +42,25 @@ pub(crate) fn freeze(file: &OwnedFd) -> Result<(), WindowError> {
     add_seals(file, SEALS | SealFlags::WRITE)
 }
 
+/// Makes a zero-filled memory file of `bytes` bytes, and lets `map` map it for writing; after that nobody can any more.
+pub(crate) fn create_published<T>(
+    name: &str,
+    bytes: u64,
+    map: impl FnOnce(BorrowedFd<'_>) -> Result<T, WindowError>,
+) -> Result<(T, OwnedFd), WindowError> {
+    let file = create_empty(name)?;
+    rustix::fs::ftruncate(&file, bytes).map_err(WindowError::os("ftruncate"))?;
+    let mapped = map(file.as_fd())?;
+    add_seals(&file, SEALS | SealFlags::FUTURE_WRITE)?;
+    Ok((mapped, file))
+}
+
+/// Checks that reading a mapping of `file` never faults, and that nobody who gets it can map it for writing.
+pub(crate) fn check_published(file: BorrowedFd<'_>, bytes: u64) -> Result<(), WindowError> {
+    check_seals(seals(file)?, SEALS | SealFlags::FUTURE_WRITE)?;
+    check_size(file, bytes)
+}
+
 fn add_seals(file: &OwnedFd, seals: SealFlags) -> Result<(), WindowError> {
     rustix::fs::fcntl_add_seals(file, seals).map_err(WindowError::os("fcntl(F_ADD_SEALS)"))
 }
@@ -98,6 +117,7 @@ fn seal_names(seals: SealFlags) -> String {
         (SealFlags::GROW, "F_SEAL_GROW"),
         (SealFlags::SEAL, "F_SEAL_SEAL"),
         (SealFlags::WRITE, "F_SEAL_WRITE"),
+        (SealFlags::FUTURE_WRITE, "F_SEAL_FUTURE_WRITE"),
     ];
     let present: Vec<&str> =
         names.iter().filter(|(seal, _)| seals.contains(*seal)).map(|(_, name)| *name).collect();

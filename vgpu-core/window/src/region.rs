@@ -118,6 +118,11 @@ impl Region {
         Ok(Region { pages: Pages::reserved(reservation, offset, bytes, Backing::File(file))?, len: bytes })
     }
 
+    /// Maps a memory file of `bytes` bytes that this process has just made.
+    pub(crate) fn of_file(file: BorrowedFd<'_>, bytes: u64) -> Result<Region, WindowError> {
+        Ok(Region { pages: Pages::anywhere(bytes, Backing::File(file))?, len: bytes })
+    }
+
     /// The length in bytes, as asked for; never zero.
     #[expect(clippy::len_without_is_empty, reason = "an empty region cannot be made")]
     #[inline]
