@@ -45,8 +45,13 @@ impl InProcess {
     pub fn open() -> Self {
         let range =
             || Arc::new(Reservation::new_anywhere(1 << 30).expect("a GiB of the address space is free"));
-        let config =
-            SessionConfig { id: 1, limits: Limits::largest(1 << 30, 1 << 30), heap: range(), arena: range() };
+        let config = SessionConfig {
+            id: 1,
+            limits: Limits::largest(1 << 30, 1 << 30),
+            heap: range(),
+            arena: range(),
+            lease: None,
+        };
         let Parts { dispatcher, regions, descriptions, .. } =
             open(config, Arc::new(NullDevice::default()), Arc::new(Open), Arc::new(Open), Arc::new(Open))
                 .expect("memory is left");

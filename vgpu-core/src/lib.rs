@@ -3,4 +3,5 @@
 
 pub mod broker;
 pub mod device;
+pub mod lease;
 pub mod session;

@@ -1,11 +1,14 @@
 //! A command on its way from the ring to the device, and what it waits for.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use rustc_hash::FxHasher;
 use vgpu_proto::Status;
 use vgpu_proto::frame::ReplyTo;
 
 use super::event::Version;
+use super::gate::Unit;
 use super::graph::HeldLaunch;
 use crate::device::{LaunchConfig, Work};
 
@@ -20,6 +23,8 @@ pub(super) struct Command {
     pub(super) after: Vec<Dependency>,
     /// What to do.
     pub(super) action: Action,
+    /// What it is to the gate, where it needs the lease.
+    pub(super) unit: Option<Unit>,
 }
 
 /// What submitting a command means.
@@ -50,6 +55,23 @@ impl Action {
             Self::Work(Work::Launch(launch)) | Self::LaunchRecording(launch, _) => Some(launch),
             _ => None,
         }
+    }
+
+    /// What it is to the gate: work of one kind and shape takes about as long each time.
+    pub(super) fn unit(&self) -> Unit {
+        let mut hasher = FxHasher::default();
+        match self {
+            Self::Work(Work::Launch(launch)) | Self::LaunchRecording(launch, _) => {
+                (0, launch.function, launch.grid, launch.block).hash(&mut hasher);
+            }
+            Self::Graph(launch) => (1, launch.key()).hash(&mut hasher),
+            Self::Work(Work::Copy { bytes, .. }) => (2, bytes.checked_ilog2()).hash(&mut hasher),
+            Self::Work(Work::Memset { element_bytes, count, .. }) => {
+                (3, (count * u64::from(*element_bytes)).checked_ilog2()).hash(&mut hasher);
+            }
+            _ => 4.hash(&mut hasher),
+        }
+        Unit { key: hasher.finish() }
     }
 
     /// Whether it is a launch that may overlap the work in front of it.

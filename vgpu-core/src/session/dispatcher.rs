@@ -15,6 +15,7 @@ use super::command::{Action, Command, Dependency};
 use super::context::ContextEntry;
 use super::event::Event;
 use super::function::Function;
+use super::gate::{Gate, Notice};
 use super::graph::Graph;
 use super::job::{Done, Job, Values};
 use super::module::Module;
@@ -24,6 +25,7 @@ use super::stream::{Kind, Lanes};
 use super::table::Table;
 use super::{closing_for, words::Words};
 use crate::device::{DeviceError, Work};
+use crate::lease::LeaseEnd;
 
 /// Frames of one turn at most, so that credit and completion marks are published while a guest writes without pause.
 const BATCH_FRAMES: u32 = 64;
@@ -71,6 +73,10 @@ pub(super) struct Core {
     pub(super) held_graph_events: u64,
     pub(super) done: Sender<Done>,
     finished: Receiver<Done>,
+    /// Where the session takes turns with others.
+    pub(super) gate: Option<Gate>,
+    /// Lanes with leased work in flight.
+    pub(super) busy: Vec<u32>,
     /// Lanes whose counters or marks are to be published.
     touched: Vec<u32>,
     /// Lanes with commands that wait.
@@ -80,13 +86,17 @@ pub(super) struct Core {
 }
 
 impl Dispatcher {
-    pub(super) fn new(session: &Arc<Session>) -> Self {
+    pub(super) fn new(session: &Arc<Session>, lease: Option<LeaseEnd>) -> Self {
+        let clock = lease.as_ref().map(|lease| lease.clock.clone());
+        let notice = Arc::new(Notice::new(session, clock));
         let limits = &session.limits;
         // Each message belongs to a job and each job to a reply slot.
         let (done, finished) = bounded(REPLY_SLOTS as usize);
         let core = Core {
             session: session.clone(),
-            lanes: Lanes::new(session.words.clone()),
+            lanes: Lanes::new(session.words.clone(), notice.clone()),
+            gate: lease.map(|lease| Gate::new(lease, notice)),
+            busy: Vec::new(),
             contexts: Table::new(limits.contexts),
             streams: Table::new(limits.streams),
             events: Table::new(limits.events),
@@ -106,6 +116,7 @@ impl Dispatcher {
     /// Reads what the guest published (up to a bound), submits what may go, and adds to `jobs` what needs a thread.
     pub fn turn(&mut self, jobs: &mut Vec<Job>) -> Turn {
         let mut moved = false;
+        self.core.begin_turn();
         if self.core.session.take_wake() {
             if let Some(closing) = self.core.session.closing() {
                 return Turn::Ended(Ended { closing });
@@ -123,6 +134,7 @@ impl Dispatcher {
                 moved |= frames > 0;
                 moved |= self.core.release(jobs);
                 self.core.publish(drained);
+                self.core.end_turn();
             }
             Err(violation) => {
                 let closing = closing_for(violation);
@@ -154,7 +166,10 @@ impl Dispatcher {
     /// a second at most.
     pub fn sleep(&mut self, timeout: Option<Duration>) {
         self.core.mark_touched();
+        let Some(next) = self.core.before_sleep() else { return };
+        let timeout = [timeout, next].into_iter().flatten().min();
         self.core.session.sleep(self.reader.head(), timeout);
+        self.core.after_sleep();
     }
 }
 
@@ -170,7 +185,7 @@ impl Core {
             let lane = self.lanes.get(index);
             ready && lane.queue.is_empty() && lane.has_room()
         };
-        if straight {
+        if straight && self.passes(index, command.unit) {
             self.submit(index, command);
         } else {
             let lane = self.lanes.get(index);
@@ -194,6 +209,7 @@ impl Core {
 
     /// Hands a command to the device and answers it where an answer is wanted.
     fn submit(&mut self, index: u32, command: Command) {
+        let parks = self.gate.is_some() && self.parks(&command.action);
         let lane = self.lanes.get(index);
         // A kernel, a word or an event may wait for what the guest does once it sees the record before them.
         if let Action::Work(Work::Launch(_) | Work::WaitValue { .. } | Work::WaitValue64 { .. })
@@ -210,13 +226,13 @@ impl Core {
             Action::LaunchRecording(launch, versions) => {
                 let sent = lane.send(Work::Launch(launch));
                 lane.note_record();
-                versions.iter().for_each(|version| version.set_submitted());
+                versions.iter().for_each(|version| version.set_submitted_at(index, lane.submitted));
                 sent
             }
             Action::Record(version) => {
                 let sent = lane.send(Work::Record(version.key));
                 lane.note_record();
-                version.set_submitted();
+                version.set_submitted_at(index, lane.submitted);
                 sent
             }
             Action::Graph(launch) => {
@@ -239,6 +255,12 @@ impl Core {
             Action::Finished(status) if status.is_success() => Ok(()),
             Action::Finished(status) => Err(DeviceError::new(status, "")),
         };
+        if parks && result.is_ok() {
+            lane.park();
+        }
+        if let Some(unit) = command.unit {
+            self.took_off(index, unit);
+        }
         self.conclude(command.reply, result);
     }
 
@@ -289,12 +311,12 @@ impl Core {
                 }
                 Some(command) => self.lanes.is_ready(&command.after),
             };
-            let lane = self.lanes.get(index);
-            if !ready || !lane.has_room() {
+            let unit = self.lanes.front(index).and_then(|command| command.unit);
+            if !ready || !self.lanes.get(index).has_room() || !self.passes(index, unit) {
                 self.held.push(index);
                 break;
             }
-            if let Some(command) = lane.queue.pop_front() {
+            if let Some(command) = self.lanes.get(index).queue.pop_front() {
                 self.submit(index, command);
                 moved = true;
             }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::device::{Context, DeviceError, EventKey};
 
 /// An event of the guest.
@@ -20,6 +22,8 @@ pub(super) struct Version {
     pub(super) context: Arc<dyn Context>,
     pub(super) key: EventKey,
     submitted: AtomicBool,
+    /// Stream slot and number of the command that recorded it, once it is submitted.
+    place: Mutex<Option<(u32, u64)>>,
 }
 
 impl Event {
@@ -31,10 +35,12 @@ impl Event {
             && latest.is_submitted()
         {
             latest.submitted.store(false, Ordering::Release);
+            *latest.place.lock() = None;
             return Ok(latest.clone());
         }
         let key = context.event_create(self.timing)?;
-        let version = Arc::new(Version { context: context.clone(), key, submitted: AtomicBool::new(false) });
+        let (submitted, place) = (AtomicBool::new(false), Mutex::new(None));
+        let version = Arc::new(Version { context: context.clone(), key, submitted, place });
         self.latest = Some(version.clone());
         Ok(version)
     }
@@ -47,6 +53,17 @@ impl Version {
 
     pub(super) fn set_submitted(&self) {
         self.submitted.store(true, Ordering::Release);
+    }
+
+    /// As [`Self::set_submitted`], by a command of a stream.
+    pub(super) fn set_submitted_at(&self, stream: u32, number: u64) {
+        *self.place.lock() = Some((stream, number));
+        self.set_submitted();
+    }
+
+    /// Stream slot and number of the command that recorded it.
+    pub(super) fn place(&self) -> Option<(u32, u64)> {
+        *self.place.lock()
     }
 }
 

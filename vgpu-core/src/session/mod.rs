@@ -15,7 +15,10 @@ mod context_limits;
 mod credit;
 mod dispatcher;
 mod event;
+mod flight;
+mod forecast;
 mod function;
+mod gate;
 mod graph;
 mod image;
 mod job;
@@ -31,6 +34,7 @@ mod state;
 mod stream;
 mod table;
 mod tensor_map;
+mod turns;
 mod vmm;
 mod words;
 
@@ -53,6 +57,7 @@ pub use self::image::ImageStore;
 pub use self::job::Job;
 pub use self::state::{Counts, Session};
 use crate::device::{Device, DeviceError};
+use crate::lease::LeaseEnd;
 
 /// What a session is opened with.
 #[derive(Debug)]
@@ -66,6 +71,8 @@ pub struct SessionConfig {
     pub heap: Arc<Reservation>,
     /// The device arena's range, held by this process.
     pub arena: Arc<Reservation>,
+    /// Where the session takes turns with others; without it the GPU's own time slices are all there is.
+    pub lease: Option<LeaseEnd>,
 }
 
 /// Where a session tells what is not an answer to a frame. Called from any thread; implementations block in
@@ -115,7 +122,7 @@ pub enum SessionError {
 /// # Errors
 /// [`SessionError::Window`] when a region cannot be made; [`SessionError::Device`] when the device has its memory elsewhere.
 pub fn open(
-    config: SessionConfig,
+    mut config: SessionConfig,
     device: Arc<dyn Device>,
     credit: Arc<dyn CreditSource>,
     sink: Arc<dyn SessionSink>,
@@ -124,11 +131,12 @@ pub fn open(
     device.arena_set(&config.arena)?;
     let (control, control_fd) = Region::create_shared("vgpu-control", CONTROL_BYTES)?;
     let (staging, staging_fd) = Region::create_shared("vgpu-staging", limits::STAGING_BYTES)?;
+    let lease = config.lease.take();
     let session =
         Arc::new(Session::new(config, device, Arc::new(control), Arc::new(staging), credit, sink, images));
     let description = |id: RegionId, bytes| RegionDescription { id: id.0, bytes, address: 0 };
     Ok(Parts {
-        dispatcher: Dispatcher::new(&session),
+        dispatcher: Dispatcher::new(&session, lease),
         session,
         regions: vec![control_fd, staging_fd],
         descriptions: vec![

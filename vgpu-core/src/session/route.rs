@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use vgpu_proto::body::{self, EVENT_DISABLE_TIMING, STREAM_NON_BLOCKING};
 use vgpu_proto::frame::{ReplyTo, Request};
-use vgpu_proto::{ContextId, EventId, FrameHeader, Status, StreamId, Violation};
+use vgpu_proto::{ContextId, EventId, FrameHeader, Op, Status, StreamId, Violation};
 
 use super::command::{Action, Command, Dependency};
 use super::dispatcher::Core;
@@ -115,7 +115,11 @@ impl Core {
             after.append(&mut launch.after);
         }
         let (frame_bytes, reply) = (header.length_bytes, header.reply);
-        self.push(id.index(), Command { frame_bytes, reply, after, action });
+        let leased = self.gate.is_some()
+            && header.op.is_some_and(Op::needs_lease)
+            && !matches!(action, Action::Finished(_));
+        let unit = leased.then(|| action.unit());
+        self.push(id.index(), Command { frame_bytes, reply, after, action, unit });
         Ok(())
     }
 

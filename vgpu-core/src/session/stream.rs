@@ -7,6 +7,8 @@ use vgpu_proto::limits::{STREAM_BYTES_MAX, STREAM_COMMANDS_MAX, STREAM_PENDING_M
 use vgpu_proto::{Status, Violation};
 
 use super::command::{Action, Command, Dependency};
+use super::flight::Flight;
+use super::gate::{LaneView, Notice};
 use super::words::{StreamMark, Words};
 use crate::device::{Context, DeviceError, Mark, StreamKey, Work};
 
@@ -77,11 +79,13 @@ pub(super) struct Lane {
     pub(super) held: bool,
     /// The stream that uses the slot now; stays until what it was asked is submitted, its destruction last.
     pub(super) stream: Option<Stream>,
+    /// What needs the lease of what the device has.
+    pub(super) flight: Flight,
     mark: Arc<StreamMark>,
 }
 
 impl Lane {
-    fn new(words: &Arc<Words>, index: u32) -> Self {
+    fn new(words: &Arc<Words>, notice: &Arc<Notice>, index: u32) -> Self {
         Self {
             queue: VecDeque::new(),
             enqueued: 0,
@@ -99,7 +103,8 @@ impl Lane {
             fresh: false,
             held: false,
             stream: None,
-            mark: Arc::new(StreamMark::new(words.clone(), index)),
+            flight: Flight::default(),
+            mark: Arc::new(StreamMark::new(words.clone(), index, notice.clone())),
         }
     }
 
@@ -199,6 +204,7 @@ impl Lane {
         }
         self.marked = self.submitted;
         let value = self.submitted;
+        self.flight.mark(value);
         if self.send(Work::Mark(self.mark.clone(), value)).is_err() {
             // The stream is gone or its context poisoned: nothing of it runs any more, and the guest knows from its
             // error word.
@@ -209,7 +215,19 @@ impl Lane {
     /// Publishes that all is complete, where the device that had the marks is gone.
     pub(super) fn complete(&mut self) {
         self.marked = self.submitted;
+        self.flight.mark(self.submitted);
         self.mark.signal(self.submitted);
+    }
+
+    /// What was submitted last waits for the guest. Marked, so that it is known when that has come.
+    pub(super) fn park(&mut self) {
+        self.flight.park(self.submitted);
+        self.mark_now();
+    }
+
+    /// The latest command that the device is known to have done.
+    pub(super) fn reached(&self) -> u64 {
+        self.mark.reached()
     }
 
     /// Returns the credit of what was submitted.
@@ -222,12 +240,13 @@ impl Lane {
 #[derive(Debug)]
 pub(super) struct Lanes {
     words: Arc<Words>,
+    notice: Arc<Notice>,
     lanes: Vec<Lane>,
 }
 
 impl Lanes {
-    pub(super) fn new(words: Arc<Words>) -> Self {
-        Self { words, lanes: Vec::new() }
+    pub(super) fn new(words: Arc<Words>, notice: Arc<Notice>) -> Self {
+        Self { words, notice, lanes: Vec::new() }
     }
 
     /// The lane of a slot whose index was checked against the stream table.
@@ -235,9 +254,35 @@ impl Lanes {
         let at = index as usize;
         while self.lanes.len() <= at {
             let next = u32::try_from(self.lanes.len()).expect("the stream table has fewer than 2^32 slots");
-            self.lanes.push(Lane::new(&self.words, next));
+            self.lanes.push(Lane::new(&self.words, &self.notice, next));
         }
         &mut self.lanes[at]
+    }
+
+    /// How a lane stands, for the gate.
+    pub(super) fn view(&self, index: u32) -> LaneView {
+        let lane = self.lanes.get(index as usize);
+        let in_flight = lane.is_some_and(|lane| !lane.flight.is_empty());
+        LaneView { in_flight, parked: self.is_parked(index, u64::MAX) }
+    }
+
+    /// Whether a stream waits for the guest in front of command `before`: by itself, or by the legacy stream's rule.
+    pub(super) fn is_parked(&self, index: u32, before: u64) -> bool {
+        let Some(lane) = self.lanes.get(index as usize) else { return false };
+        if lane.flight.is_parked(lane.reached(), before) {
+            return true;
+        }
+        let Some(stream) = &lane.stream else { return false };
+        let other = match stream.kind {
+            Kind::Legacy => Kind::Blocking,
+            Kind::Blocking => Kind::Legacy,
+            Kind::NonBlocking => return false,
+        };
+        self.lanes.iter().any(|lane| {
+            let related = lane.stream.as_ref();
+            related.is_some_and(|related| related.kind == other && related.context == stream.context)
+                && lane.flight.is_parked(lane.reached(), u64::MAX)
+        })
     }
 
     /// Takes the streams of a context out of their slots; returns which.

@@ -12,6 +12,7 @@ use vgpu_proto::window::{self, REPLY_VALUE_COUNT};
 use vgpu_proto::{Status, Violation};
 use vgpu_window::{Region, futex};
 
+use super::gate::Notice;
 use crate::device::Mark;
 
 const IN_LAYOUT: &str = "the layout places every word inside the control region";
@@ -141,11 +142,24 @@ impl Words {
 pub(super) struct StreamMark {
     words: Arc<Words>,
     stream: u32,
+    /// The latest number that was reached. The guest can write the word in the window, not this one.
+    reached: AtomicU64,
+    notice: Arc<Notice>,
 }
 
 impl StreamMark {
-    pub(super) fn new(words: Arc<Words>, stream: u32) -> Self {
-        Self { words, stream }
+    pub(super) fn new(words: Arc<Words>, stream: u32, notice: Arc<Notice>) -> Self {
+        Self { words, stream, reached: AtomicU64::new(0), notice }
+    }
+
+    /// The latest number that was reached.
+    pub(super) fn reached(&self) -> u64 {
+        self.reached.load(Ordering::Acquire)
+    }
+
+    fn note(&self, value: u64) {
+        self.reached.fetch_max(value, Ordering::AcqRel);
+        self.notice.reached();
     }
 }
 
@@ -155,14 +169,16 @@ impl Mark for StreamMark {
         // Never backwards: the GPU may have written a later mark by itself before this one, which the CPU tells, is told.
         self.words.word64(offset).fetch_max(value, Ordering::AcqRel);
         self.words.wake_stream(self.stream);
+        self.note(value);
     }
 
     fn word(&self) -> (&Arc<Region>, u64) {
         (&self.words.region, window::stream(self.stream, window::STREAM_COMPLETED))
     }
 
-    fn wake(&self, _value: u64) {
+    fn wake(&self, value: u64) {
         self.words.wake_stream(self.stream);
+        self.note(value);
     }
 }
 
@@ -173,12 +189,14 @@ mod tests {
     #[test]
     fn completion_never_goes_backwards() {
         let words = Words::new(Arc::new(Region::anonymous(window::CONTROL_BYTES).unwrap()));
-        let mark = StreamMark::new(Arc::new(words), 3);
+        let mark = StreamMark::new(Arc::new(words), 3, Arc::new(Notice::of_nobody()));
         let word = || mark.words.word64(window::stream(3, window::STREAM_COMPLETED)).load(Ordering::Acquire);
         mark.signal(2);
         mark.signal(1);
         assert_eq!(word(), 2, "the GPU had written the later one before the earlier one was told");
         mark.signal(5);
-        assert_eq!(word(), 5);
+        assert_eq!((word(), mark.reached()), (5, 5));
+        mark.wake(6);
+        assert_eq!(mark.reached(), 6, "the GPU wrote the word by itself");
     }
 }

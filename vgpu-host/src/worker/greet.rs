@@ -93,7 +93,8 @@ pub(super) fn open(
         Some(gpu) => gpu,
         None => super::device::open(&setup.device, arena.base()).map_err(device)?,
     };
-    let config = SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena };
+    let config =
+        SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena, lease: None };
     let Means { credit, images, output } = means;
     let parts = session::open(config, gpu.clone(), credit, output.clone(), images)
         .map_err(|error| device(error.to_string()))?;

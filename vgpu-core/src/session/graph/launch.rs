@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vgpu_proto::limits::EVENTS_MAX;
 use vgpu_proto::{EventId, GraphId, Status, Violation, body};
 
-use crate::device::{DeviceError, EventKey, GraphLaunch, Work};
+use crate::device::{DeviceError, EventKey, GraphKey, GraphLaunch, Work};
 use crate::session::command::{Action, Dependency};
 use crate::session::dispatcher::Core;
 use crate::session::event::Version;
@@ -30,6 +30,11 @@ pub(in crate::session) struct HeldLaunch {
 impl HeldLaunch {
     pub(in crate::session) fn held_events(&self) -> u64 {
         self.launch.events.len() as u64
+    }
+
+    /// The graph.
+    pub(in crate::session) const fn key(&self) -> GraphKey {
+        self.launch.graph
     }
 
     /// Hands the launch to the device. The records count as submitted whatever it answers: where it refuses there is

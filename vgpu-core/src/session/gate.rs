@@ -1,0 +1,426 @@
+//! The gate: which of a session's work may go to the GPU now.
+//!
+//! While the worker's tenant holds the lease, work passes as long as what is in flight is expected to take no longer than
+//! a bound; else it waits in its stream's queue. When the lease ends, the gate closes, and the broker is told once the GPU
+//! has done what was in flight. Work behind a stream's wait for the guest (`parked`) is not submitted while others wait, so
+//! that nothing in flight depends on a guest that may never come.
+//!
+//! What the GPU has done is known from completion marks ([`super::stream`]). Where the broker shows no sign of life for a
+//! while the gate opens by itself: without it nobody takes turns, and the hardware serves all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use vgpu_sched::{Duration, Instant};
+
+use super::forecast::{Batch, Forecasts};
+use super::state::Session;
+use crate::lease::{Grant, InFlight, LeaseEnd, STALE, TimeSource};
+
+/// What a unit is expected to take while nothing is known of it and nobody waits: as many as a stream may have pending fill
+/// the bound.
+const UNKNOWN: Duration = Duration::from_nanos(20_000);
+
+/// How soon a worker looks again at a gate that the bound holds closed, at least: about what a sleep and a wake take.
+const LOOK_MIN: Duration = Duration::from_nanos(50_000);
+
+/// How often a worker that waits for its lease looks whether the broker is alive.
+const LOOK_ALIVE: Duration = Duration::from_millis(50);
+
+/// A unit of work that needs the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Kernel and shape, for the forecast.
+    pub(super) key: u64,
+}
+
+/// What stands in a unit's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Go,
+    /// The tenant does not hold the lease.
+    Closed,
+    /// Enough is in flight.
+    Full,
+    /// Its stream waits for the guest.
+    Parked,
+}
+
+/// Whether the gate wants marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkWanted {
+    /// Those that come anyway will do.
+    No,
+    /// Where it parts no kernels that may overlap.
+    Soon,
+    /// Something waits for it.
+    Now,
+}
+
+/// What a lane of work looks like to the gate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaneView {
+    /// It has leased work in flight.
+    pub(super) in_flight: bool,
+    /// It waits for the guest.
+    pub(super) parked: bool,
+}
+
+/// Tells the dispatcher that marks were reached. Shared with the marks of all streams.
+#[derive(Debug)]
+pub(super) struct Notice {
+    session: std::sync::Weak<Session>,
+    clock: Option<Arc<dyn TimeSource>>,
+    /// The dispatcher sleeps and wants to know.
+    wanted: AtomicBool,
+    /// When a mark was last reached, in nanoseconds.
+    at: AtomicU64,
+}
+
+impl Notice {
+    pub(super) fn new(session: &Arc<Session>, clock: Option<Arc<dyn TimeSource>>) -> Self {
+        Self {
+            session: Arc::downgrade(session),
+            clock,
+            wanted: AtomicBool::new(false),
+            at: AtomicU64::new(0),
+        }
+    }
+
+    /// For marks of no session.
+    #[cfg(test)]
+    pub(super) fn of_nobody() -> Self {
+        Self {
+            session: std::sync::Weak::new(),
+            clock: None,
+            wanted: AtomicBool::new(false),
+            at: AtomicU64::new(0),
+        }
+    }
+
+    /// A mark was reached; called after its number can be read.
+    pub(super) fn reached(&self) {
+        let Some(clock) = &self.clock else { return };
+        self.at.fetch_max(clock.now().as_nanos(), Ordering::AcqRel);
+        if self.wanted.load(Ordering::SeqCst)
+            && let Some(session) = self.session.upgrade()
+        {
+            session.wake();
+        }
+    }
+}
+
+/// The gate of a session, where its worker is one of those that take turns.
+#[derive(Debug)]
+pub(super) struct Gate {
+    end: LeaseEnd,
+    notice: Arc<Notice>,
+    /// The grant as last looked at, and its parts.
+    seen: u64,
+    grant: Grant,
+    /// The lease in which the broker was told that the GPU is used.
+    using: u64,
+    /// A lease that has ended with work of it in flight.
+    draining: Option<u64>,
+    /// Since when the gate is open without a lease, and how long it was before.
+    ungated: Option<Instant>,
+    ungated_before: Duration,
+    forecasts: Forecasts,
+    /// Units in flight, and what they were expected to take.
+    units: u64,
+    sum_ns: u64,
+    /// Batches that were done.
+    progress: u64,
+    /// When the GPU began with the oldest batch in flight, or when something was last done.
+    moved: Instant,
+    /// Since when something waits for the lease.
+    waits_since: Option<Instant>,
+    /// Refused in this turn: for want of the lease, and by the bound.
+    refused: bool,
+    full: bool,
+    /// The broker was told that there is something to run; that there is not, at the end of the grace.
+    wants: bool,
+    idle_since: Instant,
+    idle_told: bool,
+    reported: (InFlight, u64),
+}
+
+impl Gate {
+    pub(super) fn new(end: LeaseEnd, notice: Arc<Notice>) -> Self {
+        Self {
+            notice,
+            seen: 0,
+            grant: Grant::default(),
+            using: 0,
+            draining: None,
+            ungated: None,
+            ungated_before: Duration::default(),
+            forecasts: Forecasts::default(),
+            units: 0,
+            sum_ns: 0,
+            progress: 0,
+            moved: Instant::default(),
+            waits_since: None,
+            refused: false,
+            full: false,
+            wants: false,
+            idle_since: Instant::default(),
+            idle_told: true,
+            reported: (InFlight::Nothing, 0),
+            end,
+        }
+    }
+
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.refused = false;
+        self.full = false;
+        self.look();
+    }
+
+    /// Looks at the grant page.
+    fn look(&mut self) {
+        let word = self.end.grant.word();
+        if word != self.seen {
+            self.seen = word;
+            self.changed(Grant::from_word(word));
+        }
+    }
+
+    fn changed(&mut self, grant: Grant) {
+        let before = std::mem::replace(&mut self.grant, grant);
+        let ended = before.open && !(grant.open && grant.epoch == before.epoch);
+        if ended && self.using == before.epoch {
+            self.end.demand.close(before.epoch, self.remaining());
+            self.draining = Some(before.epoch);
+        }
+    }
+
+    /// What is left of the work in flight, as far as is known.
+    fn remaining(&self) -> Duration {
+        let ran = if self.units == 0 { 0 } else { self.end.clock.now().since(self.moved).as_nanos() };
+        Duration::from_nanos(self.sum_ns.saturating_sub(ran))
+    }
+
+    fn is_open(&self) -> bool {
+        self.grant.open || self.ungated.is_some()
+    }
+
+    fn is_contended(&self) -> bool {
+        self.grant.contended && self.ungated.is_none()
+    }
+
+    fn bound_ns(&self) -> u64 {
+        let config = &self.end.config;
+        if self.is_contended() { config.in_flight_contended } else { config.in_flight_alone }.as_nanos()
+    }
+
+    /// Whether a unit may be submitted now. `lane` says how its stream stands; it is asked only where that matters.
+    #[inline]
+    pub(super) fn verdict(&mut self, unit: Unit, lane: impl FnOnce() -> LaneView) -> Verdict {
+        if self.end.grant.word() != self.seen {
+            self.look();
+        }
+        if !self.is_open() {
+            self.refused = true;
+            return Verdict::Closed;
+        }
+        if !self.declare() {
+            self.refused = true;
+            return Verdict::Closed;
+        }
+        let guess = self.forecasts.guess(unit.key);
+        let expected = guess.unwrap_or(UNKNOWN).as_nanos();
+        let contended = self.is_contended();
+        let fits = self.sum_ns.saturating_add(expected) <= self.bound_ns();
+        if !contended && fits {
+            return Verdict::Go;
+        }
+        let lane = lane();
+        if contended && lane.parked {
+            return Verdict::Parked;
+        }
+        if self.units == 0 || (fits && guess.is_some()) || self.may_exceed(guess, lane) {
+            return Verdict::Go;
+        }
+        self.full = true;
+        Verdict::Full
+    }
+
+    /// Tells the broker that the GPU is about to be used in this lease, once, and looks again whether it still holds.
+    fn declare(&mut self) -> bool {
+        if self.using == self.grant.epoch || !self.grant.open {
+            return true;
+        }
+        self.using = self.grant.epoch;
+        self.end.demand.begin(self.using);
+        let holds = self.end.grant.word() == self.seen;
+        if !holds {
+            self.look();
+        }
+        holds || self.is_open() && self.using == self.grant.epoch
+    }
+
+    /// Whether a unit may go although the sum is beyond the bound: what is in flight is nearly done, or nothing of it has
+    /// moved for so long that it may be waiting for this unit, which another stream's work cannot stand for.
+    fn may_exceed(&self, guess: Option<Duration>, lane: LaneView) -> bool {
+        let still = self.end.clock.now().since(self.moved);
+        if !lane.in_flight && still >= self.end.config.stall {
+            return true;
+        }
+        let Some(expected) = guess else {
+            return !self.is_contended() && self.remaining() == Duration::default();
+        };
+        let bound = self.bound_ns();
+        self.remaining().as_nanos() + expected.as_nanos().min(bound / 2) <= bound
+    }
+
+    /// A unit was submitted; returns what it is expected to take, in nanoseconds.
+    pub(super) fn charge(&mut self, unit: Unit) -> u64 {
+        if self.units == 0 {
+            self.moved = self.end.clock.now();
+        }
+        let ns = self.forecasts.guess(unit.key).unwrap_or(UNKNOWN).as_nanos();
+        self.units += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+        ns
+    }
+
+    /// The GPU has done a batch.
+    pub(super) fn done(&mut self, batch: &Batch) {
+        self.units -= batch.units;
+        self.sum_ns = self.sum_ns.saturating_sub(batch.ns);
+        self.progress += 1;
+        let at = Instant::from_nanos(self.notice.at.load(Ordering::Acquire));
+        self.forecasts.learn(batch, at.since(self.moved));
+        self.moved = self.moved.max(at);
+    }
+
+    /// Whether a mark is needed behind what is in flight, so that it is known when that is done.
+    pub(super) const fn mark_wanted(&self) -> MarkWanted {
+        match self.units {
+            0 => MarkWanted::No,
+            _ if self.full || self.draining.is_some() => MarkWanted::Now,
+            _ if self.grant.contended => MarkWanted::Soon,
+            _ => MarkWanted::No,
+        }
+    }
+
+    /// A turn ends. `parked` says whether all that is in flight waits for the guest; it is asked only where that matters.
+    pub(super) fn end_turn(&mut self, parked: impl FnOnce() -> bool) {
+        let still =
+            self.units == 0 && !self.refused && !self.wants && self.idle_told && self.draining.is_none();
+        if still && self.ungated.is_none() {
+            return;
+        }
+        let matters = self.units > 0 && (self.draining.is_some() || self.grant.contended);
+        let in_flight = match self.units {
+            0 => InFlight::Nothing,
+            _ if matters && parked() => InFlight::Parked,
+            _ => InFlight::Running,
+        };
+        self.tell(in_flight);
+        if in_flight != InFlight::Running
+            && let Some(epoch) = self.draining.take()
+        {
+            self.end.demand.drain(epoch);
+            self.end.kick.kick();
+        }
+        self.tell_wants(in_flight == InFlight::Running || self.refused || self.full);
+        if self.refused || self.ungated.is_some() {
+            self.watch_broker();
+        } else {
+            self.waits_since = None;
+        }
+    }
+
+    fn tell(&mut self, in_flight: InFlight) {
+        if self.reported != (in_flight, self.progress) {
+            self.reported = (in_flight, self.progress);
+            self.end.demand.report(in_flight, self.progress);
+        }
+    }
+
+    fn tell_wants(&mut self, wants: bool) {
+        if wants {
+            if !self.wants {
+                self.end.demand.want();
+                // An open gate is the broker's word that it knows.
+                if !self.grant.open {
+                    self.end.kick.kick();
+                }
+            }
+            self.wants = true;
+            self.idle_told = false;
+            return;
+        }
+        if std::mem::replace(&mut self.wants, false) {
+            self.idle_since = self.end.clock.now();
+            self.end.demand.rest(self.idle_since);
+        }
+        if !self.idle_told && self.end.clock.now() >= self.idle_at() {
+            self.idle_told = true;
+            self.end.kick.kick();
+        }
+    }
+
+    /// When the broker is told that there is nothing to run.
+    fn idle_at(&self) -> Instant {
+        let config = &self.end.config;
+        self.idle_since.after(if self.grant.contended { config.idle_grace } else { config.idle_grace_alone })
+    }
+
+    /// Runs without a lease where the broker is gone, and with one again where it is back.
+    fn watch_broker(&mut self) {
+        let now = self.end.clock.now();
+        let since = *self.waits_since.get_or_insert(now);
+        let sign = self.end.grant.heartbeat();
+        let stale = now.since(sign.max(since)) > STALE;
+        match self.ungated {
+            None if stale && self.refused => {
+                self.ungated = Some(now);
+            }
+            Some(began) if now.since(sign) <= STALE => {
+                self.ungated = None;
+                self.waits_since = None;
+                self.ungated_before =
+                    Duration::from_nanos(self.ungated_before.as_nanos() + now.since(began).as_nanos());
+                self.end.demand.ungated(self.ungated_before);
+            }
+            Some(began) => {
+                let all = self.ungated_before.as_nanos() + now.since(began).as_nanos();
+                self.end.demand.ungated(Duration::from_nanos(all));
+            }
+            None => {}
+        }
+    }
+
+    /// When the dispatcher has to look again, and whether marks must wake it until then.
+    pub(super) fn before_sleep(&self) -> Option<Duration> {
+        let urgent = self.units > 0 && (self.full || self.draining.is_some() || self.grant.contended);
+        self.notice.wanted.store(urgent, Ordering::SeqCst);
+        let now = self.end.clock.now();
+        let mut next: Option<Duration> = None;
+        let mut within = |span: Duration| next = Some(next.map_or(span, |next| next.min(span)));
+        if self.refused || self.ungated.is_some() {
+            within(LOOK_ALIVE);
+        }
+        if self.full {
+            let stalled = self.moved.after(self.end.config.stall).since(now);
+            let room = Duration::from_nanos(self.remaining().as_nanos().saturating_sub(self.bound_ns() / 2));
+            within(stalled.min(room).max(LOOK_MIN));
+        }
+        if self.units > 0 {
+            within(self.end.config.idle_grace_alone);
+        } else if !self.idle_told {
+            within(self.idle_at().since(now).max(LOOK_MIN));
+        }
+        next
+    }
+
+    /// The dispatcher is awake.
+    pub(super) fn after_sleep(&self) {
+        self.notice.wanted.store(false, Ordering::SeqCst);
+    }
+}

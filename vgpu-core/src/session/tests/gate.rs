@@ -1,0 +1,332 @@
+//! The lease's gate: what waits for it, what is in flight at most, and what the broker is told.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vgpu_proto::{StreamId, body};
+use vgpu_sched::{Duration, Instant};
+
+use super::guest::{Guest, LEGACY};
+use super::mock::{MockDevice, Purse, Quiet};
+use super::session_leased;
+use crate::lease::{
+    Demand, DemandReader, DemandWriter, GateConfig, Grant, GrantReader, GrantWriter, InFlight, Kick,
+    LeaseEnd, TimeSource,
+};
+
+/// A clock that stands still unless it is moved, and a broker that counts how often it was called.
+#[derive(Debug, Default)]
+struct World {
+    nanos: AtomicU64,
+    kicks: AtomicU64,
+}
+
+impl TimeSource for World {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.nanos.load(Ordering::SeqCst))
+    }
+}
+
+impl Kick for World {
+    fn kick(&self) {
+        self.kicks.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A guest whose worker takes turns, and both ends of its lease.
+struct Leased {
+    device: Arc<MockDevice>,
+    guest: Guest,
+    world: Arc<World>,
+    grant: GrantWriter,
+    demand: DemandReader,
+}
+
+impl Leased {
+    fn new() -> Self {
+        let (grant, grant_file) = GrantWriter::create().unwrap();
+        let (demand, demand_file) = DemandReader::create().unwrap();
+        let world = Arc::new(World::default());
+        let end = LeaseEnd {
+            grant: Arc::new(GrantReader::map(grant_file.as_fd()).unwrap()),
+            demand: DemandWriter::map(demand_file.as_fd()).unwrap(),
+            config: GateConfig::default(),
+            clock: world.clone(),
+            kick: world.clone(),
+        };
+        let device = Arc::new(MockDevice::default());
+        let credit = Arc::new(Purse::new(u64::MAX));
+        let guest = session_leased(&device, credit, Arc::new(Quiet), Some(end)).with_context();
+        let mut leased = Self { device, guest, world, grant, demand };
+        leased.pass(1);
+        leased
+    }
+
+    /// Lets time pass, with a sign of life of the broker.
+    fn pass(&mut self, nanos: u64) {
+        self.world.nanos.fetch_add(nanos, Ordering::SeqCst);
+        self.grant.beat(self.world.now());
+    }
+
+    fn grant(&mut self, epoch: u64, open: bool, contended: bool) {
+        self.grant.publish(Grant { epoch, open, contended });
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        assert_eq!(self.guest.run(), None);
+    }
+
+    /// Sends a unit of the given kind: fills differ by how much they fill.
+    fn fill(&mut self, stream: StreamId, kind: u32) {
+        let body = body::Memset {
+            destination: 4096.into(),
+            value: 0.into(),
+            element_bytes: 1.into(),
+            count: (1_u64 << kind).into(),
+        };
+        self.guest.send(stream.raw(), None, &body, &[]);
+        self.turn();
+    }
+
+    /// Fills that reached the device since the last call.
+    fn went(&self) -> Vec<u32> {
+        let took = self.device.take();
+        let fills = took.iter().filter_map(|(_, text)| text.strip_prefix("memset ")?.parse::<u64>().ok());
+        fills.map(u64::ilog2).collect()
+    }
+
+    /// The GPU is done with what it has, after that time.
+    fn complete(&mut self, nanos: u64) {
+        self.pass(nanos);
+        self.device.complete();
+        self.turn();
+    }
+
+    fn claims(&self) -> Demand {
+        self.demand.read(self.world.now())
+    }
+
+    fn kicks(&self) -> u64 {
+        self.world.kicks.swap(0, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn kernels_wait_for_the_lease_and_copies_do_not() {
+    let mut leased = Leased::new();
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.fill(LEGACY, 3);
+    assert!(leased.claims().wants && leased.kicks() == 1);
+    let copy =
+        body::MemcpyFromStaging { destination: 4096.into(), staging_offset: 0.into(), bytes: 8.into() };
+    leased.guest.send(other.raw(), None, &copy, &[]);
+    leased.turn();
+    assert_eq!(leased.device.take(), [(1, "copy 8".into())]);
+    leased.fill(other, 4);
+    assert_eq!(leased.kicks(), 0, "the broker knows");
+    leased.grant(1, true, false);
+    assert_eq!(leased.went(), [3, 4]);
+    let claims = leased.claims();
+    assert_eq!((claims.using, claims.in_flight), (1, InFlight::Running));
+}
+
+#[test]
+fn a_lease_is_drained_when_the_gpu_is_done() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    leased.fill(LEGACY, 3);
+    leased.grant(1, false, true);
+    leased.fill(LEGACY, 4);
+    let claims = leased.claims();
+    assert_eq!((claims.closed, claims.drained, claims.in_flight), (1, 0, InFlight::Running));
+    assert_eq!(leased.went(), [3]);
+    leased.kicks();
+    leased.complete(1_000);
+    let claims = leased.claims();
+    assert_eq!((claims.drained, claims.in_flight, claims.wants), (1, InFlight::Nothing, true));
+    assert!(leased.kicks() > 0);
+    leased.grant(2, true, true);
+    assert_eq!((leased.went(), leased.claims().using), (vec![4], 2));
+}
+
+#[test]
+fn a_lease_that_was_not_used_has_nothing_to_drain() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    leased.grant(1, false, true);
+    let claims = leased.claims();
+    assert_eq!((claims.using, claims.closed, claims.drained), (0, 0, 0));
+    assert_eq!(leased.kicks(), 0);
+}
+
+#[test]
+fn a_gate_that_closed_between_two_turns_holds_the_next_command() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    // Closed between two turns: the next command must find that.
+    leased.grant.publish(Grant { epoch: 1, open: false, contended: true });
+    leased.fill(LEGACY, 3);
+    assert_eq!(leased.went(), [0_u32; 0]);
+}
+
+#[test]
+fn what_is_in_flight_is_bounded_by_what_it_takes() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    (0..3).for_each(|_| leased.fill(LEGACY, 3));
+    assert_eq!(leased.went(), [3], "nothing is known of it: one at a time");
+    leased.complete(200_000);
+    assert_eq!(leased.went(), [3, 3], "200 us each, and 500 us are the bound");
+    leased.fill(LEGACY, 3);
+    assert_eq!(leased.went(), [0_u32; 0]);
+    leased.pass(150_000);
+    leased.turn();
+    assert_eq!(leased.went(), [3], "what is in flight is 50 us from the bound by now");
+    leased.fill(LEGACY, 3);
+    assert_eq!(leased.went(), [0_u32; 0]);
+    leased.grant(1, true, false);
+    assert_eq!(leased.went(), [3], "alone it may have 10 ms");
+}
+
+#[test]
+fn long_kernels_follow_one_another_without_a_gap() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    leased.fill(LEGACY, 3);
+    leased.complete(3_000_000);
+    leased.fill(LEGACY, 3);
+    leased.fill(LEGACY, 3);
+    assert_eq!(leased.went(), [3, 3], "each by itself is beyond the bound");
+    leased.pass(2_700_000);
+    leased.turn();
+    assert_eq!(leased.went(), [0_u32; 0]);
+    leased.pass(100_000);
+    leased.turn();
+    assert_eq!(leased.went(), [3], "the first is nearly done");
+}
+
+#[test]
+fn work_that_stands_still_may_wait_for_another_stream() {
+    let mut leased = Leased::new();
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, true, true);
+    leased.fill(LEGACY, 3);
+    leased.fill(LEGACY, 3);
+    leased.fill(other, 4);
+    leased.fill(other, 4);
+    assert_eq!(leased.went(), [3]);
+    leased.pass(1_999_999);
+    leased.turn();
+    assert_eq!(leased.went(), [0_u32; 0]);
+    leased.pass(1);
+    leased.turn();
+    assert_eq!(leased.went(), [4], "one, of the stream that has none");
+}
+
+#[test]
+fn without_a_sign_of_the_broker_work_goes_on() {
+    let mut leased = Leased::new();
+    leased.fill(LEGACY, 3);
+    for _ in 0..10 {
+        leased.pass(90_000_000);
+        leased.turn();
+    }
+    assert_eq!(leased.went(), [0_u32; 0], "the broker lives");
+    leased.world.nanos.fetch_add(100_000_001, Ordering::SeqCst);
+    leased.turn();
+    leased.turn();
+    assert_eq!(leased.went(), [3]);
+    leased.world.nanos.fetch_add(7_000, Ordering::SeqCst);
+    leased.device.complete();
+    leased.turn();
+    leased.fill(LEGACY, 3);
+    assert_eq!((leased.went(), leased.claims().ungated), (vec![3], Duration::from_nanos(7_000)));
+    // It is back, and somebody else has the lease.
+    leased.complete(3_000);
+    assert_eq!(leased.claims().ungated, Duration::from_nanos(10_000));
+    leased.fill(LEGACY, 3);
+    assert_eq!(leased.went(), [0_u32; 0]);
+    leased.pass(1_000_000);
+    leased.turn();
+    assert_eq!(leased.claims().ungated, Duration::from_nanos(10_000));
+}
+
+#[test]
+fn what_waits_for_the_guest_is_neither_running_nor_wanted() {
+    let mut leased = Leased::new();
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, true, true);
+    let wait = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
+    leased.guest.send(other.raw(), None, &wait, &[]);
+    leased.fill(other, 3);
+    assert_eq!(leased.device.take(), [(1, "wait value 1".into())]);
+    assert!(!leased.claims().wants, "it is the guest's turn");
+    leased.complete(10);
+    assert_eq!(leased.went(), [3]);
+    assert!(leased.claims().wants);
+}
+
+#[test]
+fn work_that_was_parked_before_others_came_does_not_keep_the_lease() {
+    let mut leased = Leased::new();
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, true, false);
+    let wait = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
+    leased.guest.send(other.raw(), None, &wait, &[]);
+    leased.fill(other, 3);
+    assert_eq!(leased.went(), [3], "alone it may be submitted early");
+    leased.grant(1, false, true);
+    let claims = leased.claims();
+    assert_eq!((claims.in_flight, claims.drained, claims.wants), (InFlight::Parked, 1, false));
+    // Behind an event whose record waits for the guest, a stream waits for it as well.
+    let mut leased = Leased::new();
+    let (other, third) = (
+        leased.guest.stream(1, body::STREAM_NON_BLOCKING),
+        leased.guest.stream(2, body::STREAM_NON_BLOCKING),
+    );
+    leased.grant(1, true, true);
+    let event = body::EventCreate {
+        context: super::guest::CONTEXT.raw().into(),
+        event: vgpu_proto::EventId::new(0, 1).raw().into(),
+        ..Default::default()
+    };
+    leased.guest.send(0, None, &event, &[]);
+    leased.guest.send(other.raw(), None, &wait, &[]);
+    leased.guest.send(other.raw(), None, &body::EventRecord { event: event.event }, &[]);
+    leased.guest.send(third.raw(), None, &body::StreamWaitEvent { event: event.event }, &[]);
+    leased.fill(third, 3);
+    assert_eq!(leased.went(), [0_u32; 0]);
+    leased.complete(10);
+    assert_eq!(leased.went(), [3]);
+}
+
+#[test]
+fn the_broker_hears_of_idleness_after_the_grace() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    leased.fill(LEGACY, 3);
+    leased.complete(5_000);
+    assert!(!leased.claims().wants && leased.kicks() == 0);
+    leased.pass(149_999);
+    leased.turn();
+    assert_eq!(leased.kicks(), 0);
+    leased.pass(1);
+    leased.turn();
+    assert_eq!(leased.kicks(), 1);
+    assert_eq!(leased.claims().idle_since, Instant::from_nanos(5_001));
+    leased.pass(1_000_000);
+    leased.turn();
+    assert_eq!(leased.kicks(), 0, "once");
+    // Alone the grace is longer.
+    leased.grant(1, true, false);
+    leased.fill(LEGACY, 3);
+    leased.complete(5_000);
+    leased.pass(19_999_999);
+    leased.turn();
+    assert_eq!(leased.kicks(), 0);
+    leased.pass(1);
+    leased.turn();
+    assert_eq!(leased.kicks(), 1);
+}

@@ -1,0 +1,99 @@
+//! The dispatcher at the gate: what it asks before a command goes, and what it tells afterwards.
+
+use std::time::Duration;
+
+use super::command::Action;
+use super::dispatcher::Core;
+use super::gate::{MarkWanted, Unit, Verdict};
+use crate::device::Work;
+
+impl Core {
+    /// A turn of the dispatcher begins: looks at the grant, and at what the GPU has done.
+    pub(super) fn begin_turn(&mut self) {
+        if self.gate.is_some() {
+            self.settle();
+            if let Some(gate) = &mut self.gate {
+                gate.begin_turn();
+            }
+        }
+    }
+
+    /// Counts out what the GPU has done; whether there was anything.
+    fn settle(&mut self) -> bool {
+        let Some(gate) = &mut self.gate else { return false };
+        let (lanes, mut any) = (&mut self.lanes, false);
+        self.busy.retain(|&index| {
+            let lane = lanes.get(index);
+            if let Some(batch) = lane.flight.reached(lane.reached()) {
+                gate.done(&batch);
+                any = true;
+            }
+            !lane.flight.is_empty()
+        });
+        any
+    }
+
+    /// Whether the gate lets a stream's next command pass.
+    pub(super) fn passes(&mut self, index: u32, unit: Option<Unit>) -> bool {
+        let (Some(unit), Some(gate)) = (unit, &mut self.gate) else { return true };
+        let lanes = &self.lanes;
+        gate.verdict(unit, || lanes.view(index)) == Verdict::Go
+    }
+
+    /// A command that needs the lease was submitted.
+    pub(super) fn took_off(&mut self, index: u32, unit: Unit) {
+        let Some(gate) = &mut self.gate else { return };
+        let ns = gate.charge(unit);
+        let lane = self.lanes.get(index);
+        if lane.flight.is_empty() {
+            self.busy.push(index);
+        }
+        lane.flight.add(unit.key, ns);
+    }
+
+    /// Whether a command makes its stream wait for the guest, so that nothing behind it counts as running.
+    pub(super) fn parks(&self, action: &Action) -> bool {
+        match action {
+            Action::Work(Work::WaitValue { .. } | Work::WaitValue64 { .. }) => true,
+            // One whose record waits for the guest itself, or would pass only after that.
+            Action::Wait(version) => {
+                version.place().is_some_and(|(stream, number)| self.lanes.is_parked(stream, number))
+            }
+            _ => false,
+        }
+    }
+
+    /// A turn ends: marks what is waited for, and tells the broker how things stand.
+    pub(super) fn end_turn(&mut self) {
+        let Some(gate) = &mut self.gate else { return };
+        let lanes = &mut self.lanes;
+        let wanted = gate.mark_wanted();
+        if wanted != MarkWanted::No {
+            for &index in &self.busy {
+                let lane = lanes.get(index);
+                match wanted {
+                    MarkWanted::Now if lane.flight.is_unmarked() => lane.mark_now(),
+                    MarkWanted::Soon if lane.flight.is_unmarked() => lane.mark_batch(),
+                    _ => {}
+                }
+            }
+        }
+        let busy = &self.busy;
+        gate.end_turn(|| busy.iter().all(|&index| lanes.is_parked(index, u64::MAX)));
+    }
+
+    /// The dispatcher is about to sleep. Answers for how long at most, or nothing where it is to take a turn instead.
+    pub(super) fn before_sleep(&mut self) -> Option<Option<Duration>> {
+        let Some(gate) = &self.gate else { return Some(None) };
+        let next = gate.before_sleep().map(|span| Duration::from_nanos(span.as_nanos()));
+        // Whoever reaches a mark from here on wakes the dispatcher; what was reached before is looked at now.
+        (!self.settle()).then_some(next)
+    }
+
+    /// The dispatcher is awake.
+    pub(super) fn after_sleep(&self) {
+        if let Some(gate) = &self.gate {
+            gate.after_sleep();
+        }
+    }
+}
