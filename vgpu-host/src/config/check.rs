@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use vgpu_core::device::soft::{ComputeCapability, SoftConfig, THREADS_MAX};
 use vgpu_proto::limits;
 
-use super::file::{ConfigFile, GpuSection, HostSection, SoftSection, TenantSection};
-use super::{Card, Config, ConfigError, CudaGpu, Device, Gpu, SoftGpu, Tenant};
+use super::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
+use super::{Card, Config, ConfigError, CudaGpu, Device, Gpu, SoftGpu, Tenant, scheduler, tenant};
 
 /// An hour: longer, and an operator's restart looks like a hang.
 const DRAIN_TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -20,11 +20,6 @@ const NAME_BYTES_MAX: usize = 32;
 const GPUS_MAX: usize = 64;
 /// One listener each; more tenants than the host may have sessions could never all be served.
 const TENANTS_MAX: usize = limits::HOST_SESSIONS_MAX as usize;
-const PINNED_BYTES: u64 = 1 << 30;
-/// What the libraries of a large framework load for one architecture, in most programs.
-const IMAGES_BYTES: u64 = 256 << 20;
-/// As many of the largest images as are kept.
-const IMAGES_BYTES_MAX: u64 = limits::KEPT_IMAGES_MAX as u64 * limits::IMAGE_BYTES_MAX;
 /// More guests than these start within the 400 ms that replacing one takes only where a whole machine boots; on a card
 /// eight contexts are some 3 GiB.
 const SPARES_MAX: u32 = 8;
@@ -33,10 +28,15 @@ const CARD_SPARES: u32 = 1;
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let (runtime_dir, state_dir, drain_timeout_ms) = check_host(file.host)?;
     check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
+    if !file.profile.is_empty() {
+        check_names("profile", TENANTS_MAX, file.profile.iter().map(|profile| &profile.name))?;
+    }
     check_names("tenant", TENANTS_MAX, file.tenant.iter().map(|tenant| &tenant.name))?;
     let gpus = file.gpu.into_iter().map(check_gpu).collect::<Result<Vec<_>, _>>()?;
-    let tenants =
-        file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus)).collect::<Result<_, _>>()?;
+    let profiles = file.profile;
+    let tenants = file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus, &profiles));
+    let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
+    tenant::check_reservations(&tenants, &gpus)?;
     let config = Config { runtime_dir, state_dir, drain_timeout_ms, gpus, tenants };
     check_socket_path(&config.control_socket())?;
     for tenant in &config.tenants {
@@ -86,7 +86,9 @@ fn check_names<'a>(
 }
 
 fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {
-    let GpuSection { name, device, memory_bytes, spares, soft } = gpu;
+    let GpuSection { name, device, memory_bytes, spares, leases, scheduler, soft } = gpu;
+    let leases = leases.unwrap_or(true);
+    let scheduler = scheduler::check(&name, scheduler.unwrap_or_default())?;
     if let Some(found) = spares {
         check_range("gpu", &name, "spares", found.into(), 0, SPARES_MAX.into())?;
     }
@@ -95,7 +97,8 @@ fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {
             return Err(ConfigError::CardMemory { gpu: name });
         }
         let soft = check_soft(&name, soft.unwrap_or_default())?;
-        return Ok(Gpu { name, device: Device::Soft(soft), spares: spares.unwrap_or(0) });
+        let spares = spares.unwrap_or(0);
+        return Ok(Gpu { name, device: Device::Soft(soft), spares, leases, scheduler });
     }
     let Ok(card) = device.parse::<Card>() else {
         return Err(ConfigError::UnknownDevice { gpu: name, device });
@@ -107,7 +110,7 @@ fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {
         check_range("gpu", &name, "memory_bytes", found, 1, u64::MAX)?;
     }
     let device = Device::Cuda(CudaGpu { card, memory_bytes });
-    Ok(Gpu { name, device, spares: spares.unwrap_or(CARD_SPARES) })
+    Ok(Gpu { name, device, spares: spares.unwrap_or(CARD_SPARES), leases, scheduler })
 }
 
 fn check_soft(name: &str, section: SoftSection) -> Result<SoftGpu, ConfigError> {
@@ -151,26 +154,25 @@ fn parse_capability(text: &str) -> Option<ComputeCapability> {
     Some(ComputeCapability { major: major.parse().ok()?, minor: minor.parse().ok()? })
 }
 
-fn check_tenant(tenant: TenantSection, gpus: &[Gpu]) -> Result<Tenant, ConfigError> {
-    let TenantSection { name, gpu, memory_bytes, pinned_bytes, images_bytes, sessions_max, uid } = tenant;
+fn check_tenant(
+    section: TenantSection,
+    gpus: &[Gpu],
+    profiles: &[ProfileSection],
+) -> Result<Tenant, ConfigError> {
+    let TenantSection { name, gpu, profile, uid, keys } = section;
     let Some(index) = gpus.iter().position(|candidate| candidate.name == gpu) else {
         return Err(ConfigError::UnknownGpu { tenant: name, gpu });
     };
-    let memory_max = match &gpus[index].device {
-        Device::Soft(soft) => soft.memory_bytes,
-        // What the card has is not known before it was asked.
-        Device::Cuda(cuda) => cuda.memory_bytes.unwrap_or(u64::MAX),
+    let keys = match profile {
+        None => keys,
+        Some(profile) => match profiles.iter().find(|candidate| candidate.name == profile) {
+            Some(found) => keys.over(&found.keys),
+            None => return Err(ConfigError::UnknownProfile { tenant: name, profile }),
+        },
     };
-    let pinned_bytes = pinned_bytes.unwrap_or(PINNED_BYTES);
-    let sessions_max = sessions_max.unwrap_or(limits::TENANT_SESSIONS_MAX);
-    let range = |key, found, max| check_range("tenant", &name, key, found, 1, max);
-    range("memory_bytes", memory_bytes, memory_max)?;
-    range("pinned_bytes", pinned_bytes, limits::HEAP_RANGE_BYTES)?;
-    let images_bytes = images_bytes.unwrap_or(IMAGES_BYTES);
-    check_range("tenant", &name, "images_bytes", images_bytes, 0, IMAGES_BYTES_MAX)?;
-    range("sessions_max", sessions_max.into(), limits::TENANT_SESSIONS_MAX.into())?;
     let uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-    Ok(Tenant { name, gpu: index, memory_bytes, pinned_bytes, images_bytes, sessions_max, uid })
+    let tenant = tenant::check(&name, index, uid, &keys, gpus)?;
+    Ok(Tenant { keys, ..tenant })
 }
 
 pub(super) fn check_range(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use vgpu_core::device::soft;
+use vgpu_sched::LeaseError;
 
 /// A configuration was refused. Each message names the key and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum ConfigError {
     /// A name breaks its pattern.
     #[error("{section}.name = {name:?} is not 1 to 32 of a-z, 0-9 and -; rename it")]
     Name {
-        /// `gpu` or `tenant`.
+        /// `gpu`, `profile` or `tenant`.
         section: &'static str,
         /// The name.
         name: String,
@@ -49,7 +50,7 @@ pub enum ConfigError {
     /// A name is taken.
     #[error("two {section} sections are named {name:?}; rename one")]
     Duplicate {
-        /// `gpu` or `tenant`.
+        /// `gpu`, `profile` or `tenant`.
         section: &'static str,
         /// The name.
         name: String,
@@ -148,6 +149,73 @@ pub enum ConfigError {
         /// The GPU that it names.
         gpu: String,
     },
+    /// A tenant's profile is not configured.
+    #[error(
+        "tenant {tenant:?}: profile = {profile:?} is not configured; add a [[profile]] section or name another"
+    )]
+    UnknownProfile {
+        /// The tenant's name.
+        tenant: String,
+        /// The profile that it names.
+        profile: String,
+    },
+    /// A tenant without a quota of device memory.
+    #[error("tenant {tenant:?}: neither it nor its profile says memory_bytes; add it")]
+    NoMemory {
+        /// The tenant's name.
+        tenant: String,
+    },
+    /// A number that is no share of a GPU.
+    #[error("{section} {name:?}: {key} = {found} is no share of a GPU; choose from 0.000001 to 1")]
+    Share {
+        /// `gpu` or `tenant`.
+        section: &'static str,
+        /// Which of them.
+        name: String,
+        /// The key.
+        key: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// A setting without the one that it says more of.
+    #[error("tenant {tenant:?}: {key} is set without {needed}; set both or remove it")]
+    Alone {
+        /// The tenant's name.
+        tenant: String,
+        /// The key.
+        key: &'static str,
+        /// The key that it needs.
+        needed: &'static str,
+    },
+    /// The reservations on a GPU do not fit on it.
+    #[error(
+        "gpu {gpu:?}: its tenants reserve {} of it in all, and scheduler.reservable is {}; lower a reservation",
+        millionths(*sum), millionths(u64::from(*max))
+    )]
+    Reservations {
+        /// The GPU's name.
+        gpu: String,
+        /// The sum of the reservations, in millionths.
+        sum: u64,
+        /// What may be reserved, in millionths.
+        max: u32,
+    },
+    /// A tenant that the lease scheduler refuses.
+    #[error("tenant {tenant:?}: {source}")]
+    Lease {
+        /// The tenant's name.
+        tenant: String,
+        /// Why.
+        source: LeaseError,
+    },
+    /// A knob of the lease scheduler that it refuses.
+    #[error("gpu {gpu:?}: scheduler.{source}")]
+    Scheduler {
+        /// The GPU's name.
+        gpu: String,
+        /// Why.
+        source: LeaseError,
+    },
     /// A socket's path does not fit a socket address.
     #[error(
         "the socket path {} has {} bytes, {max} are allowed; choose a shorter host.runtime_dir",
@@ -159,4 +227,10 @@ pub enum ConfigError {
         /// How many bytes are allowed.
         max: usize,
     },
+}
+
+/// A number of millionths as a decimal of one, without needless zeros.
+fn millionths(number: u64) -> String {
+    let text = format!("{}.{:06}", number / 1_000_000, number % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::{SchedulerSection, TenantKeys};
+
 /// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
 pub struct ConfigFile {
@@ -15,26 +17,31 @@ pub struct ConfigFile {
     /// `[[gpu]]`.
     #[serde(default)]
     pub gpu: Vec<GpuSection>,
+    /// `[[profile]]`.
+    #[serde(default)]
+    pub profile: Vec<ProfileSection>,
     /// `[[tenant]]`.
     #[serde(default)]
     pub tenant: Vec<TenantSection>,
 }
 
 /// `[host]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
 pub struct HostSection {
     /// Folder of the sockets, absolute; every socket's path in it must fit 107 bytes. Default: [`super::default_runtime_dir`].
     pub runtime_dir: Option<PathBuf>,
-    /// Folder of what must survive the host, absolute. Nothing is kept there yet. Default: `/var/lib/vgpu`.
+    /// Folder of what must survive the host, absolute: what operators change at run time, and quarantines. One host uses it at
+    /// a time. A folder that is named and not there is made when the host starts; the default, `/var/lib/vgpu`, when there is
+    /// something to keep.
     pub state_dir: Option<PathBuf>,
     /// How long a draining host waits for its sessions, in milliseconds; at most an hour. Default: 10,000.
     pub drain_timeout_ms: Option<u64>,
 }
 
 /// `[[gpu]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
 pub struct GpuSection {
@@ -50,12 +57,17 @@ pub struct GpuSection {
     /// 1 it takes some 20 ms, unless several guests start within that time. More serve bursts; each waiting worker on a
     /// card keeps a context's memory there, which no quota counts, and some 100 MiB of the host's.
     pub spares: Option<u32>,
+    /// Whether tenants take turns. Default: true. With false all run at once and the hardware shares out its time, without
+    /// weights, classes, reservations or caps.
+    pub leases: Option<bool>,
+    /// How tenants take turns.
+    pub scheduler: Option<SchedulerSection>,
     /// Settings of the software GPU; only with `device = "soft"`.
     pub soft: Option<SoftSection>,
 }
 
 /// `soft` of a `[[gpu]]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
 pub struct SoftSection {
@@ -73,8 +85,20 @@ pub struct SoftSection {
     pub faults: Option<String>,
 }
 
+/// `[[profile]]`: settings by one name, which tenants may be created from.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
+pub struct ProfileSection {
+    /// Name, `[a-z0-9-]{1,32}`, unique among profiles.
+    pub name: String,
+    /// What tenants of this profile have, unless they say otherwise.
+    #[serde(flatten)]
+    pub keys: TenantKeys,
+}
+
 /// `[[tenant]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "programs that embed the host build it")]
 pub struct TenantSection {
@@ -82,17 +106,11 @@ pub struct TenantSection {
     pub name: String,
     /// Name of its GPU.
     pub gpu: String,
-    /// Device memory over all its sessions, in bytes, 1 to the memory of its GPU.
-    pub memory_bytes: u64,
-    /// Pinned memory over all its sessions, in bytes, 1 to 64 GiB. Default: 1 GiB.
-    pub pinned_bytes: Option<u64>,
-    /// Memory of the host in which images of its programs (modules and libraries of more than 1 MiB) are kept from one session
-    /// to the next, in bytes, 0 to 16 GiB; at most 256 images. Default: 256 MiB. With 0 each session sends its images anew;
-    /// with more than the images that the tenant uses take there is no further gain. The memory is taken as images come and
-    /// stays taken while the host runs.
-    pub images_bytes: Option<u64>,
-    /// Sessions at once, from 1. Default, and at most: [`vgpu_proto::limits::TENANT_SESSIONS_MAX`].
-    pub sessions_max: Option<u32>,
+    /// Name of its profile. Default: none, and then what it does not say has the default of each key.
+    pub profile: Option<String>,
     /// User who may connect. Default: the user who runs the host.
     pub uid: Option<u32>,
+    /// Its own settings, which override those of its profile one by one.
+    #[serde(flatten)]
+    pub keys: TenantKeys,
 }

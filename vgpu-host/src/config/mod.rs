@@ -7,16 +7,23 @@ mod card;
 mod check;
 mod error;
 mod file;
+mod keys;
+mod scheduler;
+mod tenant;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use vgpu_core::broker;
+use vgpu_sched::LeaseConfig;
 
 pub(crate) use self::card::uuid_text;
 pub use self::card::{Card, CardError};
 pub use self::error::ConfigError;
-pub use self::file::{ConfigFile, GpuSection, HostSection, SoftSection, TenantSection};
+pub use self::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
+pub use self::keys::{ClassName, Setting, TenantKeys};
+pub use self::scheduler::SchedulerSection;
+pub use self::tenant::{Rates, Tenant};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -44,6 +51,10 @@ pub struct Gpu {
     pub device: Device,
     /// Workers that wait with it ready for guests to come.
     pub spares: u32,
+    /// Whether its tenants take turns, by leases.
+    pub leases: bool,
+    /// How they do.
+    pub scheduler: LeaseConfig,
 }
 
 /// What a GPU is.
@@ -92,26 +103,6 @@ pub struct SoftGpu {
     pub faults: String,
 }
 
-/// A tenant.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Tenant {
-    /// Name, unique.
-    pub name: String,
-    /// Index of its GPU in [`Config::gpus`].
-    pub gpu: usize,
-    /// Device memory over all its sessions, in bytes.
-    pub memory_bytes: u64,
-    /// Pinned memory over all its sessions, in bytes.
-    pub pinned_bytes: u64,
-    /// The host's memory for images that it keeps between the tenant's sessions, in bytes.
-    pub images_bytes: u64,
-    /// Sessions at once.
-    pub sessions_max: u32,
-    /// User who may connect.
-    pub uid: u32,
-}
-
 impl Config {
     /// Reads and checks a file.
     ///
@@ -136,6 +127,25 @@ impl Config {
     /// The first value that does not pass its check.
     pub fn new(file: ConfigFile) -> Result<Self, ConfigError> {
         check::check(file)
+    }
+
+    /// The tenants with what `overrides` says of them by name, checked as the configuration is.
+    ///
+    /// # Errors
+    /// The first value that does not pass its check.
+    pub fn tenants_with<'a>(
+        &self,
+        overrides: impl Fn(&str) -> Option<&'a TenantKeys>,
+    ) -> Result<Vec<Tenant>, ConfigError> {
+        let with = |configured: &Tenant| {
+            let Tenant { name, gpu, uid, keys, .. } = configured;
+            let said = overrides(name).map_or_else(|| keys.clone(), |said| said.over(keys));
+            let tenant = tenant::check(name, *gpu, *uid, &said, &self.gpus)?;
+            Ok(Tenant { keys: keys.clone(), ..tenant })
+        };
+        let tenants = self.tenants.iter().map(with).collect::<Result<Vec<_>, ConfigError>>()?;
+        tenant::check_reservations(&tenants, &self.gpus)?;
+        Ok(tenants)
     }
 
     /// Where the tenant of that name is served. Its folder is the only thing to hand to a container.
@@ -209,5 +219,7 @@ fn tenant_socket(runtime_dir: &Path, name: &str) -> PathBuf {
     runtime_dir.join("tenants").join(name).join("vgpu.sock")
 }
 
+#[cfg(test)]
+mod tenant_tests;
 #[cfg(test)]
 mod tests;

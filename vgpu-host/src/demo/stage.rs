@@ -16,7 +16,7 @@ use super::report::Outcome;
 use super::scratch::Scratch;
 use super::supervise::supervise;
 use super::work::WorkKind;
-use crate::config::{Config, ConfigFile, GpuSection, HostSection, TenantSection};
+use crate::config::{Config, ConfigFile, GpuSection, HostSection, TenantKeys, TenantSection};
 use crate::{Host, RunningHost};
 
 /// Device memory of each tenant, in bytes. The guests use a few MiB.
@@ -58,11 +58,8 @@ fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
     let tenant = |kind: WorkKind| TenantSection {
         name: kind.name().into(),
         gpu: GPU.into(),
-        memory_bytes: TENANT_BYTES,
-        pinned_bytes: None,
-        images_bytes: None,
-        sessions_max: None,
-        uid: None,
+        keys: TenantKeys { memory_bytes: Some(TENANT_BYTES), ..TenantKeys::default() },
+        ..TenantSection::default()
     };
     let file = ConfigFile {
         host: HostSection {
@@ -73,12 +70,12 @@ fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
         gpu: vec![GpuSection {
             name: GPU.into(),
             device: device.into(),
-            memory_bytes: None,
             // Its guests all start at once, and only once.
             spares: Some(0),
-            soft: None,
+            ..GpuSection::default()
         }],
         tenant: WorkKind::ALL.map(tenant).into(),
+        ..ConfigFile::default()
     };
     Ok(Config::new(file)?)
 }

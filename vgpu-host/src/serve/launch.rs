@@ -13,7 +13,6 @@ use tokio::process::{Child, Command};
 use crate::config::{Config, Device, Tenant};
 use crate::wire::{Channel, ChannelError, DeviceSetup, Setup, ToWorker, WatchedChannel};
 use vgpu_core::broker::SessionId;
-use vgpu_proto::handshake::Limits;
 
 /// Variables of the host's environment that its workers get. Everything else stays behind: it may hold secrets, and a
 /// worker counts as controlled by its guest.
@@ -130,7 +129,7 @@ pub(super) fn send_setup(
     let setup = Setup {
         session: session.0,
         tenant: tenant.name.clone(),
-        limits: Limits::largest(tenant.memory_bytes, tenant.pinned_bytes),
+        limits: tenant.limits.clone(),
         keeps_images: tenant.images_bytes > 0,
         device,
     };
