@@ -4,4 +4,5 @@
 pub mod broker;
 pub mod device;
 pub mod lease;
+pub mod metrics;
 pub mod session;

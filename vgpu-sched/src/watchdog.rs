@@ -99,6 +99,11 @@ impl Watchdog {
         self.neighbour = None;
     }
 
+    /// Whether something is in flight that is not parked.
+    pub const fn is_watching(&self) -> bool {
+        self.moved.is_some()
+    }
+
     /// What is to be done.
     pub fn poll(&mut self, now: Instant) -> Option<Verdict> {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
@@ -117,7 +122,12 @@ impl Watchdog {
 
     /// When [`Self::poll`] has to be called although nothing happened.
     pub fn next_timer(&self) -> Option<Instant> {
-        [self.kill_at(), self.switch_at(), self.lift_at()].into_iter().flatten().min()
+        [self.kill_timer(), self.lift_at()].into_iter().flatten().min()
+    }
+
+    /// When it would have a worker killed, for a caller that lifts no bounds.
+    pub fn kill_timer(&self) -> Option<Instant> {
+        [self.kill_at(), self.switch_at()].into_iter().flatten().min()
     }
 
     /// A kernel counts from its beginning, but no longer than others have waited: what runs alone may take its time,

@@ -9,6 +9,7 @@
 //! ([`Broker::tenants`], [`Broker::session`]).
 
 mod credit;
+mod turns;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use vgpu_sched::{Admission, Refused, TenantId};
 
 use self::credit::KINDS;
 pub use self::credit::{CreditError, Held};
+pub use self::turns::{Act, TurnKill, Turns, TurnsView};
 pub use crate::session::CreditKind;
 
 /// A GPU, as the broker needs to know it.
