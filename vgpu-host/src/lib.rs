@@ -32,8 +32,10 @@ pub mod exit;
 pub mod logging;
 pub mod probe;
 mod serve;
+mod state;
 mod wire;
 mod worker;
 
 pub use self::serve::{Host, HostError, RunningHost, WorkerCommand};
+pub use self::state::StateError;
 pub use self::worker::{worker_main, worker_main_if_asked};

@@ -25,6 +25,9 @@ enum Command {
         /// The configuration, in TOML.
         #[arg(long)]
         config: PathBuf,
+        /// Forget what operators set at run time; quarantines stay.
+        #[arg(long)]
+        forget_overrides: bool,
     },
     /// Serve one session; started by serve.
     #[command(hide = true)]
@@ -74,7 +77,9 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let status = match arguments.command {
-        Command::Serve { config } => report(serve(&config), HostError::exit_status),
+        Command::Serve { config, forget_overrides } => {
+            report(serve(&config, forget_overrides), HostError::exit_status)
+        }
         Command::Worker { probe: None } => vgpu_host::worker_main(),
         Command::Worker { probe: Some(card) } => vgpu_host::probe::probe_main(card),
         Command::Ctl { socket, json, request } => match socket.map_or_else(default_socket, Ok) {
@@ -97,9 +102,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     error.exit()
 }
 
-fn serve(config: &Path) -> Result<(), HostError> {
+fn serve(config: &Path, forget_overrides: bool) -> Result<(), HostError> {
     logging::start();
-    Host::new(Config::from_path(config)?).run()
+    let host = Host::new(Config::from_path(config)?);
+    if forget_overrides { host.forget_overrides() } else { host }.run()
 }
 
 fn default_socket() -> Result<PathBuf, ConfigError> {

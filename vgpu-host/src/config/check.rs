@@ -26,7 +26,7 @@ const SPARES_MAX: u32 = 8;
 const CARD_SPARES: u32 = 1;
 
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
-    let (runtime_dir, state_dir, drain_timeout_ms) = check_host(file.host)?;
+    let Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms } = check_host(file.host)?;
     check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
     if !file.profile.is_empty() {
         check_names("profile", TENANTS_MAX, file.profile.iter().map(|profile| &profile.name))?;
@@ -37,7 +37,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let tenants = file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus, &profiles));
     let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
     tenant::check_reservations(&tenants, &gpus)?;
-    let config = Config { runtime_dir, state_dir, drain_timeout_ms, gpus, tenants };
+    let config = Config { runtime_dir, state_dir, state_dir_named, drain_timeout_ms, gpus, tenants };
     check_socket_path(&config.control_socket())?;
     for tenant in &config.tenants {
         check_socket_path(&config.report_socket(&tenant.name))?;
@@ -45,8 +45,17 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn check_host(host: HostSection) -> Result<(PathBuf, PathBuf, u64), ConfigError> {
+/// What `[host]` says.
+struct Host {
+    runtime_dir: PathBuf,
+    state_dir: PathBuf,
+    state_dir_named: bool,
+    drain_timeout_ms: u64,
+}
+
+fn check_host(host: HostSection) -> Result<Host, ConfigError> {
     let runtime_dir = host.runtime_dir.map_or_else(super::default_runtime_dir, Ok)?;
+    let state_dir_named = host.state_dir.is_some();
     let state_dir = host.state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/vgpu"));
     for (key, path) in [("runtime_dir", &runtime_dir), ("state_dir", &state_dir)] {
         if !path.is_absolute() {
@@ -57,7 +66,7 @@ fn check_host(host: HostSection) -> Result<(PathBuf, PathBuf, u64), ConfigError>
     if drain_timeout_ms > DRAIN_TIMEOUT_MS_MAX {
         return Err(ConfigError::DrainTimeout { found: drain_timeout_ms, max: DRAIN_TIMEOUT_MS_MAX });
     }
-    Ok((runtime_dir, state_dir, drain_timeout_ms))
+    Ok(Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms })
 }
 
 fn check_names<'a>(

@@ -33,6 +33,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// Where the host keeps what must survive it.
     pub state_dir: PathBuf,
+    /// The configuration says so; else it is the default, which need not be there.
+    pub(crate) state_dir_named: bool,
     /// How long a draining host waits for its sessions, in milliseconds.
     pub drain_timeout_ms: u64,
     /// GPUs.

@@ -22,6 +22,7 @@ use super::session::Session;
 use super::spares::{Spares, Taken};
 use crate::clock::Clock;
 use crate::config::{Config, Device, Tenant};
+use crate::state::Store;
 
 /// How long a worker may take to welcome its guest before the daemon takes it for hung. The worker itself is done with
 /// a silent guest after [`HANDSHAKE_TIMEOUT_NS`]; the rest is for a busy machine to start it.
@@ -35,6 +36,8 @@ pub(super) const CLOSE_GRACE: Duration = Duration::from_millis(5_000);
 #[derive(Debug)]
 pub(super) struct Daemon {
     pub config: Config,
+    /// What must survive the host. Changed before anything that it says is.
+    pub store: Store,
     pub broker: Broker,
     pub sessions: BTreeMap<SessionId, Session>,
     /// What happened to each tenant, in their order.
@@ -60,10 +63,12 @@ impl Daemon {
     pub(super) fn new(
         config: Config,
         gpus: Vec<GpuReport>,
+        store: Store,
         command: WorkerCommand,
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self {
+            store,
             broker: config.broker(),
             sessions: BTreeMap::new(),
             tallies: vec![Tally::default(); config.tenants.len()],

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::exit;
+use crate::state::StateError;
 
 /// A host did not start. Each message names cause and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,18 @@ pub enum HostError {
     /// The configuration was refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What was kept by an earlier host cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What operators set at run time does not fit this configuration.
+    #[error(
+        "{source}. So it is with what was set at run time; correct the configuration, or forget all that was set by one \
+         start with --forget-overrides"
+    )]
+    Overrides {
+        /// What does not fit.
+        source: ConfigError,
+    },
     /// Another host has the runtime folder.
     #[error("another host runs in {}; stop it or set another host.runtime_dir", runtime_dir.display())]
     AlreadyRunning {
@@ -73,15 +86,19 @@ impl HostError {
     /// Exit status of a tool that ends with this error.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Config(_) => exit::CONFIG,
+            Self::Config(_) | Self::Overrides { .. } => exit::CONFIG,
             Self::Card { .. } => exit::UNAVAILABLE,
-            Self::AlreadyRunning { .. } | Self::SomebodyListens { .. } => exit::TRY_LATER,
+            Self::State(StateError::InUse { .. })
+            | Self::AlreadyRunning { .. }
+            | Self::SomebodyListens { .. } => exit::TRY_LATER,
             Self::Path { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 exit::NOT_PERMITTED
             }
-            Self::NotASocket { .. } | Self::UnsafeFolder { .. } | Self::Path { .. } | Self::System { .. } => {
-                exit::FAILED
-            }
+            Self::State(_)
+            | Self::NotASocket { .. }
+            | Self::UnsafeFolder { .. }
+            | Self::Path { .. }
+            | Self::System { .. } => exit::FAILED,
         }
     }
 }

@@ -129,7 +129,7 @@ pub(super) fn send_setup(
     let setup = Setup {
         session: session.0,
         tenant: tenant.name.clone(),
-        limits: tenant.limits.clone(),
+        limits: tenant.limits,
         keeps_images: tenant.images_bytes > 0,
         device,
     };

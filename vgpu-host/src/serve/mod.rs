@@ -41,12 +41,14 @@ pub(crate) use self::event::Event;
 pub use self::launch::WorkerCommand;
 use self::sockets::Sockets;
 use crate::config::Config;
+use crate::state::{State, Store};
 
 /// A host that has not started.
 #[derive(Debug)]
 pub struct Host {
     config: Config,
     command: Option<WorkerCommand>,
+    forget_overrides: bool,
 }
 
 /// A host that serves on a thread of this process. Dropping it closes every session at once.
@@ -60,7 +62,7 @@ pub struct RunningHost {
 impl Host {
     /// A host of this configuration, whose workers are this executable ([`WorkerCommand::own`]).
     pub const fn new(config: Config) -> Self {
-        Self { config, command: None }
+        Self { config, command: None, forget_overrides: false }
     }
 
     /// Another program for the workers.
@@ -70,10 +72,17 @@ impl Host {
         self
     }
 
+    /// Begins with the configuration alone: what operators set at run time is forgotten. Quarantines are not.
+    #[must_use]
+    pub const fn forget_overrides(mut self) -> Self {
+        self.forget_overrides = true;
+        self
+    }
+
     /// Serves on a thread of its own. When this returns, guests can connect. Blocks while it asks each card what it is.
     ///
     /// # Errors
-    /// A card cannot be used, the sockets cannot be made, or another host has the runtime folder.
+    /// A card cannot be used, what an earlier host kept is torn or does not fit the configuration, the sockets cannot be made, or another host has the runtime folder.
     pub fn start(self) -> Result<RunningHost, HostError> {
         let prepared = Prepared::new(self)?;
         let (config, events) = (prepared.config.clone(), prepared.events.clone());
@@ -144,6 +153,7 @@ const FULL_QUEUE: std::time::Duration = std::time::Duration::from_millis(1);
 struct Prepared {
     config: Config,
     gpus: Vec<GpuReport>,
+    store: Store,
     command: WorkerCommand,
     sockets: Sockets,
     runtime: Runtime,
@@ -156,6 +166,7 @@ impl Prepared {
         let command = host.command.map_or_else(WorkerCommand::own, Ok);
         let command = command.map_err(system("find this executable"))?;
         let gpus = cards::probe_all(&mut host.config, &command)?;
+        let store = kept(&mut host.config, host.forget_overrides)?;
         let sockets = Sockets::bind(&host.config)?;
         // One thread: the daemon's work is small, and its state needs no locks then.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -165,19 +176,33 @@ impl Prepared {
             let _guard = runtime.enter();
             listen(&sockets, &events).map_err(system("watch the sockets"))?;
         }
-        Ok(Self { config: host.config, gpus, command, sockets, runtime, events, queue })
+        Ok(Self { config: host.config, gpus, store, command, sockets, runtime, events, queue })
     }
 
     fn run(self) {
-        let Self { config, gpus, command, sockets, runtime, events, queue } = self;
+        let Self { config, gpus, store, command, sockets, runtime, events, queue } = self;
         let runtime_dir = config.runtime_dir.clone();
         tracing::info!(runtime_dir = %runtime_dir.display(), tenants = config.tenants.len(), "serving");
         runtime.block_on(async {
-            Daemon::new(config, gpus, command, events).run(queue).await;
+            Daemon::new(config, gpus, store, command, events).run(queue).await;
         });
         drop(sockets);
         tracing::info!(runtime_dir = %runtime_dir.display(), "stopped");
     }
+}
+
+/// Opens the state folder, and has the tenants as operators left them.
+fn kept(config: &mut Config, forget_overrides: bool) -> Result<Store, HostError> {
+    let mut store = Store::open(&config.state_dir, config.state_dir_named)?;
+    if forget_overrides {
+        store.change(State::forget_overrides)?;
+    }
+    let tenants = config.tenants_with(|name| store.overrides(name));
+    config.tenants = tenants.map_err(|source| HostError::Overrides { source })?;
+    if let Err(error) = store.check_writable() {
+        tracing::warn!(%error, "nothing can be changed at run time");
+    }
+    Ok(store)
 }
 
 /// Starts the tasks that accept guests and operators.

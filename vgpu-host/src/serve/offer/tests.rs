@@ -70,7 +70,8 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (sender, events) = mpsc::channel(16);
         let config = Config::from_toml(&text).unwrap();
-        let daemon = Daemon::new(config, vec![], WorkerCommand::new("/nowhere"), sender);
+        let store = crate::state::Store::open(std::path::Path::new("/nowhere"), false).unwrap();
+        let daemon = Daemon::new(config, vec![], store, WorkerCommand::new("/nowhere"), sender);
         let mut rig = Self { daemon, workers: vec![], events, runtime };
         for (id, tenant) in [(0, 0), (1, 0), (2, 1)] {
             rig.admit(id, tenant);
