@@ -78,6 +78,20 @@ pub enum Fault {
     Unattributed,
 }
 
+impl Fault {
+    /// Its name in a host's events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Hang => "hang",
+            Self::Worker => "worker",
+            Self::Cheating => "cheating",
+            Self::Reset => "reset",
+            Self::Unattributed => "unattributed",
+        }
+    }
+}
+
 /// Whether a tenant may run now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -239,6 +253,11 @@ impl Quarantine {
             Hold::ByHand => Standing::Quarantined { until: None },
             _ => Standing::Good,
         }
+    }
+
+    /// Whether it is in quarantine and has not been told to be released: after a timer, until [`Self::poll`] says so.
+    pub const fn is_quarantined(&self) -> bool {
+        matches!(self.hold, Hold::Timed { .. } | Hold::ByHand)
     }
 
     /// Strikes that are not forgotten.

@@ -72,6 +72,11 @@ fn who_costs_everybody_the_gpu_is_put_away_at_once() {
     assert_eq!(tenant.fault(at(6), Fault::Reset), quarantined(35), "one cause, one quarantine");
     assert_eq!(tenant.fault(at(6), Fault::Worker), quarantined(35));
     assert_eq!(tenant.faults(), 4);
+    assert!(tenant.is_quarantined());
+    assert_eq!(tenant.standing(at(35)), Standing::Good);
+    assert!(tenant.is_quarantined(), "nobody was told of its release yet");
+    assert_eq!(tenant.poll(at(35)), Some(Outcome::Released));
+    assert!(!tenant.is_quarantined());
 }
 
 #[test]
