@@ -201,6 +201,15 @@ impl Host {
         self.listed("devices").swap_remove(0)
     }
 
+    /// What happened so far, as the control API tells it.
+    ///
+    /// # Panics
+    /// When the host does not answer.
+    #[track_caller]
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        self.listed("events")
+    }
+
     /// What the control API tells of a tenant.
     ///
     /// # Panics

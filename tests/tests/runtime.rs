@@ -123,10 +123,23 @@ fn cudarc_works_as_it_is() {
 fn without_a_host_there_is_no_device_and_one_line_says_why() {
     let (host, folder) = (Host::with_alice(), Folder::new());
     let program = compile_c("absent.c", &folder);
-    let output = Loader::new(&[]).run(&host, "nobody", &program, &[]);
+    let output = Loader::new(&[]).run(&host, "nobody", &program, &["100"]);
     assert_ok(&output);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(errors.lines().filter(|line| line.contains("no vgpu host")).count(), 1, "{errors}");
+}
+
+#[test]
+fn in_quarantine_the_device_is_unavailable_and_one_line_says_why() {
+    let (host, folder) = (Host::with_alice(), Folder::new());
+    let program = compile_c("absent.c", &folder);
+    assert!(host.ctl(&["quarantine", "alice"]).status.success());
+    let output = Loader::new(&[]).run(&host, "alice", &program, &["46"]);
+    assert_ok(&output);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let why =
+        |line: &&str| line.contains("operator put the tenant into quarantine") && line.contains("release");
+    assert_eq!(errors.lines().filter(why).count(), 1, "{errors}");
 }
 
 /// Boots the CUDA runtime of a folder and a file, and has it work.

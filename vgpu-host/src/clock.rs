@@ -1,4 +1,4 @@
-//! The monotonic clock, as decisions see it.
+//! The monotonic clock, as decisions see it, and the clock of the day, as people do.
 
 use vgpu_sched::Instant;
 
@@ -22,5 +22,11 @@ impl Clock {
     /// An instant for timers.
     pub(crate) fn to_tokio(self, at: Instant) -> tokio::time::Instant {
         (self.origin + std::time::Duration::from_nanos(at.as_nanos())).into()
+    }
+
+    /// Milliseconds since 1970, for people and for what outlasts this process. It may jump; 0 before 1970.
+    pub(crate) fn unix_ms() -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }

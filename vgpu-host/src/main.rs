@@ -36,7 +36,7 @@ enum Command {
         #[arg(long, value_name = "cuda:N|cuda:GPU-UUID")]
         probe: Option<Card>,
     },
-    /// Ask a running host, or close a session.
+    /// Ask a running host, close a session, or hold a tenant back.
     Ctl {
         /// The host's control socket; that of the default runtime folder when absent.
         #[arg(long, global = true)]
@@ -68,6 +68,25 @@ enum Request {
     Close {
         /// Its number, from `sessions`.
         id: u64,
+    },
+    /// List what happened: refusals, kills, faults, quarantine.
+    Events {
+        /// Only events after that one.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Go on with further events as they come; with --json one event a line.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// End a tenant's sessions and allow none until it is released.
+    Quarantine {
+        /// Its name, from `tenants`.
+        tenant: String,
+    },
+    /// Release a tenant from back-off and quarantine, and forget its strikes.
+    Release {
+        /// Its name, from `tenants`.
+        tenant: String,
     },
 }
 
@@ -118,11 +137,21 @@ fn ask(socket: &Path, request: Request, json: bool) -> Result<(), ctl::CtlError>
         Request::Tenants => ctl::Request::Tenants,
         Request::Sessions => ctl::Request::Sessions,
         Request::Close { id } => ctl::Request::Close(id),
+        Request::Events { after, follow: true } => return ctl::follow(socket, after, json, print),
+        Request::Events { after, follow: false } => ctl::Request::Events(after),
+        Request::Quarantine { tenant } => ctl::Request::Quarantine(tenant),
+        Request::Release { tenant } => ctl::Request::Release(tenant),
     };
     let text = ctl::run(socket, request, json)?;
     // A reader that has seen enough, such as `head`, is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 fn report<E: std::error::Error>(result: Result<(), E>, status: impl Fn(&E) -> u8) -> u8 {

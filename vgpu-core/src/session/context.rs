@@ -35,9 +35,10 @@ struct Events {
 
 impl DeviceEvents for Events {
     fn fault(&self, error: &DeviceError) {
+        // First, so that the host knows of a fault before its guest does, and the guest cannot be faster.
+        self.session.sink.fault(error);
         self.session.words.stick(self.context, error.status);
         self.session.tally.faults.fetch_add(1, Ordering::AcqRel);
-        self.session.sink.fault(error);
         self.session.wake();
     }
 

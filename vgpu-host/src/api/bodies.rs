@@ -76,8 +76,41 @@ pub struct TenantBody {
     pub refused: RefusedBody,
     /// Workers that broke a rule of the host or died of a signal since it started.
     pub workers_lost: u64,
+    /// Its strikes, and whether it may run.
+    pub quarantine: QuarantineBody,
     /// Images of its programs that the host keeps between sessions.
     pub images: ImagesBody,
+}
+
+/// Strikes of a tenant, and whether it may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct QuarantineBody {
+    /// Whether it may run.
+    pub standing: StandingState,
+    /// Milliseconds until new sessions may begin; null where they may, and where only an operator can say so.
+    pub left_ms: Option<u64>,
+    /// Strikes that are not forgotten.
+    pub strikes: u8,
+    /// All faults ever, also those that were no strike.
+    pub faults: u64,
+    /// The latest fault that was a strike, or the operator's order; null in its absence.
+    pub reason: Option<String>,
+}
+
+/// Whether a tenant may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StandingState {
+    /// It may.
+    Good,
+    /// Its sessions run; new ones are held back for a while after a fault.
+    BackOff,
+    /// It may not, until a timer or an operator releases it.
+    Quarantined,
+    /// It may not, until an operator releases it.
+    QuarantinedByHand,
 }
 
 /// Images that the host keeps for a tenant.
@@ -107,6 +140,8 @@ pub struct RefusedBody {
     pub permission: u64,
     /// A limit on sessions.
     pub session_limit: u64,
+    /// The tenant was held back after a fault, or quarantined.
+    pub quarantined: u64,
     /// The host was draining.
     pub draining: u64,
     /// Silent after connecting.

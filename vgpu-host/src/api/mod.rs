@@ -3,19 +3,22 @@
 //! Handlers ask the daemon's loop and wait for its answer; none touches its state, and the loop waits for none.
 
 mod bodies;
+mod events;
+mod tenants;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use tokio::sync::{mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 
 pub use self::bodies::{
-    CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, RefusedBody, SessionBody,
-    SessionState, SessionsBody, TenantBody, TenantsBody,
+    CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, QuarantineBody, RefusedBody,
+    SessionBody, SessionState, SessionsBody, StandingState, TenantBody, TenantsBody,
 };
+pub use self::events::{EventBody, EventKind, EventsBody, FieldValue};
 use crate::serve::Event;
 
 type Events = mpsc::Sender<Event>;
@@ -27,6 +30,9 @@ pub(crate) fn router(events: Events) -> Router {
         .route("/v1/tenants", get(tenants))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}", delete(close))
+        .route("/v1/events", get(tenants::events))
+        .route("/v1/tenants/{name}/quarantine", post(tenants::quarantine))
+        .route("/v1/tenants/{name}/release", post(tenants::release))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(events)
@@ -60,7 +66,7 @@ async fn close(State(events): State<Events>, Path(id): Path<String>) -> Response
 }
 
 async fn unknown() -> Response {
-    let remedy = "use GET /v1/devices, GET /v1/tenants, GET /v1/sessions or DELETE /v1/sessions/{id}";
+    let remedy = "docs/control-api.md lists them; GET /v1/tenants is one";
     (StatusCode::NOT_FOUND, Json(ErrorBody::new("no such resource or method", remedy))).into_response()
 }
 

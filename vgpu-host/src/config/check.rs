@@ -26,6 +26,7 @@ const SPARES_MAX: u32 = 8;
 const CARD_SPARES: u32 = 1;
 
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
+    let quarantine = super::quarantine::check(file.host.quarantine.unwrap_or_default())?;
     let Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms } = check_host(file.host)?;
     check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
     if !file.profile.is_empty() {
@@ -37,7 +38,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let tenants = file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus, &profiles));
     let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
     tenant::check_reservations(&tenants, &gpus)?;
-    let config = Config { runtime_dir, state_dir, state_dir_named, drain_timeout_ms, gpus, tenants };
+    let config = Config { runtime_dir, state_dir, state_dir_named, drain_timeout_ms, quarantine, gpus, tenants };
     check_socket_path(&config.control_socket())?;
     for tenant in &config.tenants {
         check_socket_path(&config.report_socket(&tenant.name))?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{SchedulerSection, TenantKeys};
+use super::{QuarantineSection, SchedulerSection, TenantKeys};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -38,6 +38,8 @@ pub struct HostSection {
     pub state_dir: Option<PathBuf>,
     /// How long a draining host waits for its sessions, in milliseconds; at most an hour. Default: 10,000.
     pub drain_timeout_ms: Option<u64>,
+    /// What is done about tenants whose work fails.
+    pub quarantine: Option<QuarantineSection>,
 }
 
 /// `[[gpu]]`.

@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod file;
 mod keys;
+mod quarantine;
 mod scheduler;
 mod tenant;
 
@@ -22,6 +23,7 @@ pub use self::card::{Card, CardError};
 pub use self::error::ConfigError;
 pub use self::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
 pub use self::keys::{ClassName, Setting, TenantKeys};
+pub use self::quarantine::QuarantineSection;
 pub use self::scheduler::SchedulerSection;
 pub use self::tenant::{Rates, Tenant};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub(crate) state_dir_named: bool,
     /// How long a draining host waits for its sessions, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// What is done about tenants whose work fails.
+    pub quarantine: vgpu_sched::QuarantineConfig,
     /// GPUs.
     pub gpus: Vec<Gpu>,
     /// Tenants.

@@ -1,5 +1,6 @@
 //! `vgpu-host ctl`: the control API for people and scripts.
 
+mod events;
 mod http;
 mod table;
 
@@ -7,11 +8,14 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::api::{DevicesBody, ErrorBody, SessionsBody, TenantsBody};
+use crate::api::{DevicesBody, ErrorBody, EventsBody, SessionsBody, TenantsBody};
 use crate::exit;
 
+/// How long the host may keep a follower waiting for an event, in milliseconds: well within a request's own time.
+const FOLLOW_MS: u64 = 5_000;
+
 /// What to ask the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "each request has its answer's form")]
 pub enum Request {
     /// The GPUs.
@@ -22,6 +26,12 @@ pub enum Request {
     Sessions,
     /// Close the session of that number.
     Close(u64),
+    /// The events after that number.
+    Events(u64),
+    /// Put the tenant of that name into quarantine.
+    Quarantine(String),
+    /// Release the tenant of that name.
+    Release(String),
 }
 
 /// Why there is no answer.
@@ -82,25 +92,79 @@ impl CtlError {
 /// # Errors
 /// Nobody answers, or the answer is an error.
 pub fn run(socket: &Path, request: Request, json: bool) -> Result<String, CtlError> {
-    let (method, path) = match request {
+    let (method, path) = match &request {
         Request::Devices => ("GET", "/v1/devices".to_owned()),
         Request::Tenants => ("GET", "/v1/tenants".to_owned()),
         Request::Sessions => ("GET", "/v1/sessions".to_owned()),
         Request::Close(id) => ("DELETE", format!("/v1/sessions/{id}")),
+        Request::Events(after) => ("GET", format!("/v1/events?after={after}")),
+        Request::Quarantine(tenant) => ("POST", format!("/v1/tenants/{}/quarantine", segment(tenant)?)),
+        Request::Release(tenant) => ("POST", format!("/v1/tenants/{}/release", segment(tenant)?)),
     };
-    let answer = http::exchange(socket, method, &path)?;
-    if !(200..300).contains(&answer.status) {
-        let body = parse(socket, &answer.body)?;
-        return Err(CtlError::Host { status: answer.status, body });
-    }
+    let answer = ask(socket, method, &path)?;
     match request {
         Request::Close(id) if !json => Ok(format!("session {id} was told to end\n")),
         _ if json => Ok(text_line(answer.body)),
         Request::Devices => Ok(table::devices(&parse::<DevicesBody>(socket, &answer.body)?)),
         Request::Tenants => Ok(table::tenants(&parse::<TenantsBody>(socket, &answer.body)?)),
         Request::Sessions => Ok(table::sessions(&parse::<SessionsBody>(socket, &answer.body)?)),
+        Request::Events(after) => Ok(events::lines(&parse::<EventsBody>(socket, &answer.body)?, after)),
+        Request::Quarantine(tenant) => {
+            Ok(format!("{tenant} is in quarantine until it is released by hand\n"))
+        }
+        Request::Release(tenant) => Ok(format!("{tenant} may run; its strikes are forgotten\n")),
         Request::Close(_) => Ok(String::new()),
     }
+}
+
+/// Prints events as they come, those after `after` first, until the host ends or nobody reads. With `json` one event a line.
+///
+/// # Errors
+/// Nobody answers, or the answer is an error.
+pub fn follow(
+    socket: &Path,
+    mut after: u64,
+    json: bool,
+    mut print: impl FnMut(&str) -> std::io::Result<()>,
+) -> Result<(), CtlError> {
+    loop {
+        let answer = ask(socket, "GET", &format!("/v1/events?after={after}&wait_ms={FOLLOW_MS}"))?;
+        let body = parse::<EventsBody>(socket, &answer.body)?;
+        let text = if json { json_lines(&body) } else { events::lines(&body, after) };
+        // A reader that has seen enough, such as `head`, is no error.
+        if print(&text).is_err() {
+            return Ok(());
+        }
+        // Above what the host has told: it was started again in between, and told all that it has.
+        let told = if after > body.latest { body.latest } else { after };
+        after = body.events.last().map_or(told, |event| event.sequence);
+    }
+}
+
+fn json_lines(body: &EventsBody) -> String {
+    let line = |event| serde_json::to_string(event).expect("an event's keys are texts") + "\n";
+    body.events.iter().map(line).collect()
+}
+
+/// Asks; an answer that is no success is an error.
+fn ask(socket: &Path, method: &str, path: &str) -> Result<http::Answer, CtlError> {
+    let answer = http::exchange(socket, method, path)?;
+    if (200..300).contains(&answer.status) {
+        return Ok(answer);
+    }
+    let body = parse(socket, &answer.body)?;
+    Err(CtlError::Host { status: answer.status, body })
+}
+
+/// A tenant's name as a part of a path; names that no configuration takes need not be asked for.
+fn segment(name: &str) -> Result<&str, CtlError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if !name.is_empty() && name.bytes().all(fits) {
+        return Ok(name);
+    }
+    let body =
+        ErrorBody::new(format!("there is no tenant {name:?}"), "use a name from vgpu-host ctl tenants");
+    Err(CtlError::Host { status: 404, body })
 }
 
 fn parse<T: DeserializeOwned>(socket: &Path, body: &str) -> Result<T, CtlError> {

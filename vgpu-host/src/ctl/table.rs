@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use crate::api::{DevicesBody, SessionState, SessionsBody, TenantsBody};
+use crate::api::{DevicesBody, QuarantineBody, SessionState, SessionsBody, StandingState, TenantsBody};
 
 pub(super) fn devices(body: &DevicesBody) -> String {
     let header = ["GPU", "DEVICE", "SESSIONS", "MEMORY", "SPARES", "TAKEN", "LOST"];
@@ -21,14 +21,15 @@ pub(super) fn devices(body: &DevicesBody) -> String {
 
 pub(super) fn tenants(body: &TenantsBody) -> String {
     let header = [
-        "TENANT", "GPU", "DEVICE", "SESSIONS", "MEMORY", "PINNED", "OPENED", "REFUSED", "LOST", "IMAGES",
-        "HITS", "SOCKET",
+        "TENANT", "GPU", "DEVICE", "STANDING", "SESSIONS", "MEMORY", "PINNED", "OPENED", "REFUSED", "LOST",
+        "IMAGES", "HITS", "SOCKET",
     ];
     let rows = body.tenants.iter().map(|tenant| {
         let refused = &tenant.refused;
         let refusals = [
             refused.permission,
             refused.session_limit,
+            refused.quarantined,
             refused.draining,
             refused.silent,
             refused.version,
@@ -39,6 +40,7 @@ pub(super) fn tenants(body: &TenantsBody) -> String {
             tenant.name.clone(),
             tenant.gpu.clone(),
             tenant.device.clone(),
+            standing(&tenant.quarantine),
             format!("{}/{}", tenant.sessions, tenant.sessions_max),
             format!("{}/{}", size(tenant.memory_lent_bytes), size(tenant.memory_bytes)),
             format!("{}/{}", size(tenant.pinned_lent_bytes), size(tenant.pinned_bytes)),
@@ -80,6 +82,18 @@ pub(super) fn sessions(body: &SessionsBody) -> String {
         ]
     });
     table(header, rows)
+}
+
+/// Whether a tenant may run, its strikes, and how long it is held yet.
+fn standing(body: &QuarantineBody) -> String {
+    let left = body.left_ms.map_or_else(String::new, |ms| format!(" {}.{}s", ms / 1_000, ms % 1_000 / 100));
+    match body.standing {
+        StandingState::Good if body.strikes == 0 => "good".to_owned(),
+        StandingState::Good => format!("good ({} strikes)", body.strikes),
+        StandingState::BackOff => format!("back-off{left}"),
+        StandingState::Quarantined => format!("quarantined{left}"),
+        StandingState::QuarantinedByHand => "quarantined by hand".to_owned(),
+    }
 }
 
 /// A guest chooses its name; it must not speak to the operator's terminal.

@@ -14,12 +14,14 @@ use vgpu_sched::{Deadline, Duration, TenantId};
 use super::attend::attend;
 use super::event::Event;
 use super::images::ImageCache;
+use super::journal::Journal;
 use super::launch::{self, LaunchError, WorkerCommand};
 use super::phase::Phase;
 use super::refuse::{self, Refuser};
 use super::report::{Collection, Tally};
-use super::session::Session;
+use super::session::{Session, WITHOUT_A_WORD};
 use super::spares::{Spares, Taken};
+use super::standing::Standings;
 use crate::clock::Clock;
 use crate::config::{Config, Device, Tenant};
 use crate::state::Store;
@@ -56,7 +58,11 @@ pub(super) struct Daemon {
     pub gpus: Vec<GpuReport>,
     pub command: WorkerCommand,
     pub events: mpsc::Sender<Event>,
-    refuser: Refuser,
+    /// What operators are told that happened.
+    pub journal: Journal,
+    /// Strikes and quarantine of each tenant.
+    pub standings: Standings,
+    pub refuser: Refuser,
 }
 
 impl Daemon {
@@ -80,6 +86,8 @@ impl Daemon {
             clock: Clock::start(),
             gpus,
             command,
+            journal: Journal::new(config.tenants.iter().map(|tenant| tenant.name.as_str())),
+            standings: Standings::new(config.tenants.len(), config.quarantine),
             refuser: Refuser::new(),
             events,
             config,
@@ -88,6 +96,7 @@ impl Daemon {
 
     /// Handles events until the host was shut down and its last worker reaped.
     pub(super) async fn run(&mut self, mut events: mpsc::Receiver<Event>) {
+        self.tell_phase("serving", None);
         self.refill(self.clock.now());
         while !self.is_done() {
             let deadline = self.next_deadline();
@@ -118,6 +127,10 @@ impl Daemon {
             Event::Tenants(reply) => drop(reply.send(self.tenants_body())),
             Event::Sessions(reply) => self.collect(reply),
             Event::Close(session, reply) => drop(reply.send(self.close_for_operator(session))),
+            Event::Order(tenant, order, reply) => drop(reply.send(self.order(&tenant, order))),
+            Event::Follow { after, wait, reply } => {
+                self.journal.follow(self.clock.now(), after, wait, reply);
+            }
             Event::Report { tenant, uid, reply } => self.tenant_report(tenant, uid, reply),
             Event::Shutdown => self.shutdown(),
         }
@@ -138,33 +151,27 @@ impl Daemon {
 
     fn connected(&mut self, tenant: TenantId, guest: UnixStream, uid: u32) {
         let allowed = self.tenant(tenant).uid;
-        let name = self.tenant(tenant).name.clone();
         if uid != allowed {
-            self.tally(tenant).refused.permission += 1;
-            tracing::warn!(tenant = name, uid, allowed, "refused: not the tenant's user");
             let text =
                 format!("user {uid} may not use this vGPU; connect as user {allowed} or change tenant.uid");
-            return self.refuser.refuse(guest, RefusalCause::Permission, text);
+            return self.turn_away(tenant, guest, RefusalCause::Permission, text);
+        }
+        // A host that drains says so below.
+        let held_back = self.held_back(tenant).filter(|_| self.phase == Phase::Serving);
+        if let Some(text) = held_back {
+            return self.turn_away(tenant, guest, RefusalCause::Quarantined, text);
         }
         let session = match self.broker.open_session(tenant) {
             Ok(session) => session,
             Err(refused) => {
-                let cause = refuse::cause(refused);
-                let counts = &mut self.tally(tenant).refused;
-                match cause {
-                    RefusalCause::Draining => counts.draining += 1,
-                    _ => counts.session_limit += 1,
-                }
-                tracing::info!(tenant = name, %refused, "refused");
-                return self.refuser.refuse(guest, cause, refused.to_string());
+                return self.turn_away(tenant, guest, refuse::cause(refused), refused.to_string());
             }
         };
         if let Err(error) = self.launch(session, tenant, &guest) {
             self.broker.close_session(session);
-            self.tally(tenant).refused.unavailable += 1;
-            tracing::error!(tenant = name, %error, "no worker");
+            tracing::error!(tenant = self.tenant(tenant).name, %error, "no worker");
             let text = format!("the host cannot start a worker ({error}); its operator must look at its log");
-            self.refuser.refuse(guest, RefusalCause::Device, text);
+            self.turn_away(tenant, guest, RefusalCause::Device, text);
         }
     }
 
@@ -220,20 +227,16 @@ impl Daemon {
     }
 
     fn exited(&mut self, id: SessionId, status: &str) {
+        self.tell_end(id, status);
         let Some(session) = self.sessions.remove(&id) else { return };
         let held = self.broker.close_session(id).unwrap_or_default();
-        let lost = session.lost || session.reason.is_none();
-        if lost {
+        if session.is_lost() {
             self.tally(session.tenant).workers_lost += 1;
         }
-        let reason = session.reason.as_deref().unwrap_or("the worker died");
+        let reason = session.reason.as_deref().unwrap_or(WITHOUT_A_WORD);
         let tenant = &self.tenant(session.tenant).name;
         let returned_bytes = held.device_bytes + held.pinned_bytes;
-        if lost {
-            tracing::warn!(session = id.0, tenant, reason, status, returned_bytes, "session lost");
-        } else {
-            tracing::info!(session = id.0, tenant, reason, status, returned_bytes, "session ended");
-        }
+        tracing::info!(session = id.0, tenant, reason, status, returned_bytes, "session ended");
         self.settle(id);
     }
 }

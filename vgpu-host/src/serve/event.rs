@@ -6,11 +6,13 @@ use std::os::unix::net::UnixStream;
 use tokio::sync::oneshot;
 use vgpu_core::broker::SessionId;
 use vgpu_proto::report::TenantReport;
-use vgpu_sched::TenantId;
+use vgpu_sched::{Duration, TenantId};
 
 use super::images::ImageCopy;
+use super::quarantine::OrderError;
 use super::spares::SpareNews;
-use crate::api::{DevicesBody, SessionsBody, TenantsBody};
+use super::standing::Order;
+use crate::api::{DevicesBody, EventsBody, SessionsBody, TenantsBody};
 use crate::wire::FromWorker;
 
 /// Events that wait for the daemon; whoever has one more waits. Enough that a burst of connections is one turn.
@@ -77,6 +79,17 @@ pub(crate) enum Event {
     Sessions(oneshot::Sender<SessionsBody>),
     /// An operator closes a session; the answer says whether it was there.
     Close(SessionId, oneshot::Sender<bool>),
+    /// An operator quarantines or releases the tenant of that name.
+    Order(String, Order, oneshot::Sender<Result<(), OrderError>>),
+    /// An operator asks for events.
+    Follow {
+        /// After which.
+        after: u64,
+        /// How long to wait for one.
+        wait: Duration,
+        /// Where the answer goes.
+        reply: oneshot::Sender<EventsBody>,
+    },
     /// A tool of a tenant asks what the tenant may know.
     Report {
         /// Whose socket it asked.

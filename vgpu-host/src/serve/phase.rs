@@ -6,8 +6,9 @@ use vgpu_proto::control::Closing;
 use vgpu_sched::{Deadline, Duration, Instant};
 
 use super::daemon::{CLOSE_GRACE, Daemon};
+use super::journal::Entry;
 use super::spares::Spares;
-use crate::api::SessionState;
+use crate::api::{EventKind, SessionState};
 use crate::wire::ToWorker;
 
 /// How far a host is on its way out. It only goes forward.
@@ -31,11 +32,18 @@ impl Daemon {
                 let patience = Duration::from_millis(self.config.drain_timeout_ms);
                 self.phase = Phase::Draining(Deadline::after(self.clock.now(), patience));
                 let timeout_ms = self.config.drain_timeout_ms;
-                tracing::info!(sessions = self.sessions.len(), timeout_ms, "draining");
+                self.tell_phase("draining", Some(timeout_ms));
             }
             Phase::Draining(_) => self.close_all(),
             Phase::Closing => {}
         }
+    }
+
+    /// Tells that the host is in another phase now; `timeout_ms` is how long it stays there at most.
+    pub(super) fn tell_phase(&mut self, phase: &'static str, timeout_ms: Option<u64>) {
+        let entry = Entry::new(EventKind::Phase, format!("the host is {phase}")).field("phase", phase);
+        let entry = entry.field("sessions", self.sessions.len() as u64);
+        self.tell(timeout_ms.into_iter().fold(entry, |entry, ms| entry.field("timeout_ms", ms)));
     }
 
     /// Whether the host was shut down and no worker is left.
@@ -52,7 +60,9 @@ impl Daemon {
         };
         let sessions = self.sessions.values().filter_map(|session| session.deadline);
         let collections = self.collections.iter().map(|collection| collection.deadline);
-        sessions.chain(collections).chain(drain).chain(self.next_spare_deadline()).min()
+        let spares = self.next_spare_deadline();
+        let told = self.journal.next_deadline().into_iter().chain(self.standings.next_deadline());
+        sessions.chain(collections).chain(drain).chain(spares).chain(told).min()
     }
 
     /// Does what is due by time alone.
@@ -75,6 +85,8 @@ impl Daemon {
             }
         }
         self.answer_collections();
+        self.release_by_timer(now);
+        self.journal.poll(self.stamp());
         self.dismiss_late_spares(now);
         self.refill(now);
     }
@@ -86,12 +98,16 @@ impl Daemon {
             reason: "operator".into(),
             text: "an operator closed the session; ask them why".into(),
         };
+        if let Some(tenant) = self.sessions.get(&id).map(|session| session.tenant) {
+            let entry = Entry::new(EventKind::Close, "an operator closed the session");
+            self.tell(entry.tenant(tenant).session(id));
+        }
         self.close(id, closing)
     }
 
     fn close_all(&mut self) {
         self.phase = Phase::Closing;
-        tracing::info!(sessions = self.sessions.len(), "closing");
+        self.tell_phase("closing", None);
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
             let closing = Closing {
@@ -103,11 +119,12 @@ impl Daemon {
         }
     }
 
-    fn close(&mut self, id: SessionId, closing: Closing) -> bool {
+    pub(super) fn close(&mut self, id: SessionId, closing: Closing) -> bool {
         let deadline = Deadline::after(self.clock.now(), CLOSE_GRACE);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         if session.state != SessionState::Closing {
             session.state = SessionState::Closing;
+            session.told = true;
             session.reason.get_or_insert_with(|| closing.reason.clone());
             session.deadline = Some(deadline);
             session.send(&ToWorker::Close(closing));

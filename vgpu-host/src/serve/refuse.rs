@@ -9,7 +9,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{Answer, Refusal, RefusalCause, VERSION_MAX, VERSION_MIN};
-use vgpu_sched::Refused;
+use vgpu_sched::{Refused, TenantId};
+
+use super::daemon::Daemon;
+use super::journal::Entry;
+use crate::api::EventKind;
 
 /// Refused connections that are kept open at once; further ones close at once, which costs their guests only the text.
 const LINGERING_MAX: usize = 64;
@@ -47,6 +51,30 @@ impl Refuser {
             let _ = tokio::time::timeout(LINGER, until_closed).await;
             drop(permit);
         });
+    }
+}
+
+impl Daemon {
+    /// Refuses a connection, counts it, and tells operators.
+    pub(super) fn turn_away(
+        &mut self,
+        tenant: TenantId,
+        guest: UnixStream,
+        cause: RefusalCause,
+        text: impl Into<String>,
+    ) {
+        let text = text.into();
+        let refused = &mut self.tally(tenant).refused;
+        let (count, name) = match cause {
+            RefusalCause::Permission => (&mut refused.permission, "permission"),
+            RefusalCause::Draining => (&mut refused.draining, "draining"),
+            RefusalCause::SessionLimit => (&mut refused.session_limit, "session_limit"),
+            RefusalCause::Quarantined => (&mut refused.quarantined, "quarantined"),
+            _ => (&mut refused.unavailable, "unavailable"),
+        };
+        *count += 1;
+        self.tell(Entry::new(EventKind::Refused, text.clone()).tenant(tenant).repeats(name));
+        self.refuser.refuse(guest, cause, text);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;
 use vgpu_core::broker::SessionId;
-use vgpu_sched::{Deadline, Duration};
+use vgpu_sched::{Deadline, Duration, TenantId};
 
 use super::daemon::Daemon;
 use super::images::ImageCache;
@@ -38,28 +38,31 @@ pub(super) struct Collection {
 impl Daemon {
     pub(super) fn tenants_body(&self) -> TenantsBody {
         let caches = self.images.iter().map(ImageCache::body);
+        let now = self.clock.now();
         let tenants = self.config.tenants.iter().zip(&self.tallies).zip(self.broker.tenants()).zip(caches);
-        let body = |(((tenant, tally), usage), images): (((&crate::config::Tenant, &Tally), _), _)| {
-            let vgpu_core::broker::TenantUse { sessions, held, .. } = usage;
-            TenantBody {
-                name: tenant.name.clone(),
-                gpu: self.config.gpus[tenant.gpu].name.clone(),
-                device: self.config.gpus[tenant.gpu].device.to_string(),
-                socket: self.config.tenant_socket(&tenant.name).display().to_string(),
-                uid: tenant.uid,
-                sessions,
-                sessions_max: tenant.sessions_max,
-                memory_bytes: tenant.memory_bytes,
-                memory_lent_bytes: held.device_bytes,
-                pinned_bytes: tenant.pinned_bytes,
-                pinned_lent_bytes: held.pinned_bytes,
-                opened: tally.opened,
-                refused: tally.refused,
-                workers_lost: tally.workers_lost,
-                images,
-            }
-        };
-        TenantsBody { tenants: tenants.map(body).collect() }
+        let body =
+            |(index, (((tenant, tally), usage), images)): (_, (((&crate::config::Tenant, &Tally), _), _))| {
+                let vgpu_core::broker::TenantUse { sessions, held, .. } = usage;
+                TenantBody {
+                    name: tenant.name.clone(),
+                    gpu: self.config.gpus[tenant.gpu].name.clone(),
+                    device: self.config.gpus[tenant.gpu].device.to_string(),
+                    socket: self.config.tenant_socket(&tenant.name).display().to_string(),
+                    uid: tenant.uid,
+                    sessions,
+                    sessions_max: tenant.sessions_max,
+                    memory_bytes: tenant.memory_bytes,
+                    memory_lent_bytes: held.device_bytes,
+                    pinned_bytes: tenant.pinned_bytes,
+                    pinned_lent_bytes: held.pinned_bytes,
+                    opened: tally.opened,
+                    refused: tally.refused,
+                    workers_lost: tally.workers_lost,
+                    quarantine: self.standings.body(TenantId(index), now),
+                    images,
+                }
+            };
+        TenantsBody { tenants: (0..).zip(tenants).map(body).collect() }
     }
 
     pub(super) fn devices_body(&self) -> DevicesBody {

@@ -6,7 +6,8 @@ use vgpu_core::broker::SessionId;
 use vgpu_sched::{Deadline, Duration};
 
 use super::daemon::{CLOSE_GRACE, Daemon};
-use crate::api::SessionState;
+use super::journal::Entry;
+use crate::api::{EventKind, SessionState};
 use crate::config::Device;
 use crate::wire::{Credit, FromWorker, HandshakeFailure, ToWorker};
 
@@ -14,6 +15,9 @@ use crate::wire::{Credit, FromWorker, HandshakeFailure, ToWorker};
 /// held of the card before it is reaped, which takes more than a second where several end at once; killing it does not
 /// make that faster.
 const TEARDOWN_GRACE: Duration = Duration::from_millis(15_000);
+
+/// How the reason of an end begins that a breach of the protocol brought about (`vgpu-proto/SPEC.md`).
+const VIOLATION: &str = "protocol:";
 
 impl Daemon {
     pub(super) fn said(&mut self, id: SessionId, message: FromWorker, file: Option<OwnedFd>) {
@@ -32,22 +36,7 @@ impl Daemon {
                     session.deadline = None;
                 }
             }
-            FromWorker::HandshakeFailed { cause, text } => {
-                if std::mem::replace(&mut session.greeted, true) {
-                    return session.kill("the worker failed a handshake that was over");
-                }
-                tracing::info!(session = id.0, ?cause, text, "handshake failed");
-                session.reason = Some(format!("handshake: {text}"));
-                let tenant = session.tenant;
-                self.leaving(id);
-                let refused = &mut self.tally(tenant).refused;
-                match cause {
-                    HandshakeFailure::Silent => refused.silent += 1,
-                    HandshakeFailure::Version => refused.version += 1,
-                    HandshakeFailure::Gone | HandshakeFailure::Protocol => refused.protocol += 1,
-                    HandshakeFailure::Addresses | HandshakeFailure::Device => refused.unavailable += 1,
-                }
-            }
+            FromWorker::HandshakeFailed { cause, text } => self.handshake_failed(id, cause, text),
             FromWorker::CreditRequest { request, kind, bytes, minimum } => {
                 let bytes = self.broker.request(id, kind.into(), bytes, minimum);
                 session.send(&ToWorker::CreditGranted { request, bytes });
@@ -69,11 +58,42 @@ impl Daemon {
             FromWorker::Ready | FromWorker::NotReady { .. } => {
                 session.kill("the worker made ready with a guest waiting");
             }
-            FromWorker::Ended { reason } => {
-                session.greeted = true;
-                session.reason.get_or_insert(reason);
-                self.leaving(id);
+            FromWorker::Faulted { status, text } => self.faulted(id, status, &text),
+            FromWorker::Ended { reason } => self.ended(id, reason),
+        }
+    }
+
+    fn handshake_failed(&mut self, id: SessionId, cause: HandshakeFailure, text: String) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if std::mem::replace(&mut session.greeted, true) {
+            return session.kill("the worker failed a handshake that was over");
+        }
+        session.reason = Some(format!("handshake: {text}"));
+        let tenant = session.tenant;
+        self.leaving(id);
+        let refused = &mut self.tally(tenant).refused;
+        let (count, cause) = match cause {
+            HandshakeFailure::Silent => (&mut refused.silent, "silent"),
+            HandshakeFailure::Version => (&mut refused.version, "version"),
+            HandshakeFailure::Gone | HandshakeFailure::Protocol => (&mut refused.protocol, "protocol"),
+            HandshakeFailure::Addresses | HandshakeFailure::Device => {
+                (&mut refused.unavailable, "unavailable")
             }
+        };
+        *count += 1;
+        self.tell(Entry::new(EventKind::Refused, text).tenant(tenant).session(id).repeats(cause));
+    }
+
+    fn ended(&mut self, id: SessionId, reason: String) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let tenant = session.tenant;
+        session.greeted = true;
+        let violation = reason.starts_with(VIOLATION).then(|| reason.clone());
+        session.reason.get_or_insert(reason);
+        self.leaving(id);
+        if let Some(reason) = violation {
+            let entry = Entry::new(EventKind::Violation, reason).tenant(tenant).session(id);
+            self.tell(entry.repeats("protocol"));
         }
     }
 

@@ -11,6 +11,9 @@ use vgpu_sched::{Allowance, Deadline, Instant, TenantId};
 use crate::api::{CountsBody, GuestBody, SessionBody, SessionState};
 use crate::wire::{ChannelError, SessionCounts, ToWorker, WatchedChannel};
 
+/// The reason of an end for which its worker gave none.
+pub(super) const WITHOUT_A_WORD: &str = "the worker died";
+
 /// A session and the daemon's means to act on its worker.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -37,6 +40,12 @@ pub(super) struct Session {
     pub killed: bool,
     /// The worker broke a rule.
     pub lost: bool,
+    /// The daemon told it to end.
+    pub told: bool,
+    /// Its worker told of a fault.
+    pub faulted: bool,
+    /// It was a strike against its tenant.
+    pub struck: bool,
     channel: Arc<WatchedChannel>,
     kill: Arc<Notify>,
 }
@@ -66,6 +75,9 @@ impl Session {
             reason: None,
             killed: false,
             lost: false,
+            told: false,
+            faulted: false,
+            struck: false,
             channel,
             kill,
         }
@@ -103,6 +115,11 @@ impl Session {
         self.killed = true;
         self.deadline = None;
         self.kill.notify_one();
+    }
+
+    /// Whether the worker died or broke a rule, now that it is gone.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost || self.reason.is_none()
     }
 
     /// What operators see.

@@ -12,9 +12,11 @@ use vgpu_core::broker::SessionId;
 use vgpu_sched::{Deadline, Duration, Instant, TenantId};
 
 use super::daemon::Daemon;
+use super::journal::Entry;
 use super::keep::{Kept, keep};
 use super::launch::{self, LaunchError};
 use super::phase::Phase;
+use crate::api::EventKind;
 use crate::wire::{ToWorker, WatchedChannel};
 
 /// How long a device may take to be ready. As long as a probe: a driver that sleeps takes more than ten seconds on a server
@@ -127,8 +129,8 @@ impl Daemon {
         for gpu in 0..self.spares.len() {
             for _ in 0..self.spares[gpu].short(self.config.gpus[gpu].spares, now) {
                 if let Err(error) = self.start_spare(gpu, now) {
-                    tracing::error!(gpu = self.config.gpus[gpu].name, %error, "no spare worker");
                     self.spares[gpu].died(now);
+                    self.tell_spare_lost(gpu, 0, error.to_string());
                     break;
                 }
             }
@@ -167,11 +169,17 @@ impl Daemon {
             SpareNews::Gone { cause } => {
                 let Some(spare) = spares.waiting.remove(&number) else { return };
                 if !spare.dismissed || self.phase == Phase::Serving {
-                    tracing::warn!(gpu = name, pid = spare.pid, cause, "spare worker lost");
                     spares.died(self.clock.now());
+                    self.tell_spare_lost(gpu, spare.pid, cause);
                 }
             }
         }
+    }
+
+    /// `pid` is 0 for one that did not start.
+    fn tell_spare_lost(&mut self, gpu: usize, pid: u32, cause: String) {
+        let entry = Entry::new(EventKind::SpareLost, cause).field("worker_pid", u64::from(pid));
+        self.tell(entry.field("gpu", self.config.gpus[gpu].name.as_str()));
     }
 
     /// Gives a ready spare to a session, if there is one.
@@ -194,8 +202,9 @@ impl Daemon {
             }
             let Spare { pid, channel, kill, taker, .. } = spares.waiting.remove(&number)?;
             if taker.send(session).is_err() {
-                // It died a moment ago, which is told after this.
+                // It died a moment ago, and is on the list no more when that is told.
                 spares.died(self.clock.now());
+                self.tell_spare_lost(gpu, pid, "it died as a guest came".into());
                 continue;
             }
             spares.deaths = 0;

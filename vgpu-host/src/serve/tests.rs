@@ -102,6 +102,14 @@ fn a_worker_that_greets_twice_is_killed() {
 }
 
 #[test]
+fn a_worker_that_lies_about_faults_is_killed() {
+    let faulted = say(&FromWorker::Faulted { status: 700, text: "wild".into() });
+    ends(&faulted);
+    is_killed(&faulted.repeat(2));
+    ends(&say(&FromWorker::Faulted { status: 700, text: "x".repeat(2_000) }));
+}
+
+#[test]
 fn a_worker_that_answers_what_nobody_asked_is_killed() {
     is_killed(&say(&FromWorker::Counts(SessionCounts::default())));
 }

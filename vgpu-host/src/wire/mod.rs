@@ -155,6 +155,13 @@ pub(crate) enum FromWorker {
         /// Its length.
         bytes: u64,
     },
+    /// A context met a sticky error; said once, of the session's first.
+    Faulted {
+        /// The CUDA error.
+        status: u32,
+        /// Cause, for events.
+        text: String,
+    },
     /// The session is over; the worker exits.
     Ended {
         /// Stable name of the cause, as in [`Closing::reason`].
@@ -169,7 +176,9 @@ impl FromWorker {
     pub(crate) fn is_bounded(&self) -> bool {
         match self {
             Self::Established { guest, .. } => guest.name.len() <= TEXT_BYTES_MAX,
-            Self::HandshakeFailed { text, .. } | Self::NotReady { text } => text.len() <= TEXT_BYTES_MAX,
+            Self::HandshakeFailed { text, .. } | Self::NotReady { text } | Self::Faulted { text, .. } => {
+                text.len() <= TEXT_BYTES_MAX
+            }
             Self::Ended { reason } => reason.len() <= TEXT_BYTES_MAX,
             Self::Ready
             | Self::CreditRequest { .. }
@@ -293,6 +302,7 @@ mod tests {
     fn long_texts_are_cut_by_us_and_seen_from_others() {
         let long = "ä".repeat(TEXT_BYTES_MAX);
         assert!(!FromWorker::Ended { reason: long.clone() }.is_bounded());
+        assert!(!FromWorker::Faulted { status: 700, text: long.clone() }.is_bounded());
         assert!(FromWorker::Ended { reason: bounded(long) }.is_bounded());
     }
 }

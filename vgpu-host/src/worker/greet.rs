@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vgpu_core::device::Device;
-use vgpu_core::session::{self, CreditSource, ImageStore, Parts, SessionConfig};
+use vgpu_core::session::{self, CreditSource, ImageStore, Parts, SessionConfig, SessionSink};
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{
     Answer, FEATURE_COHERENT, FEATURE_IMAGES, Hello, HelloError, Refusal, RefusalCause, VERSION_MAX,
@@ -34,6 +34,7 @@ pub(super) struct Means {
     pub credit: Arc<dyn CreditSource>,
     pub images: Arc<dyn ImageStore>,
     pub output: Arc<Output>,
+    pub sink: Arc<dyn SessionSink>,
 }
 
 /// Why a guest is not welcomed.
@@ -95,8 +96,8 @@ pub(super) fn open(
     };
     let config =
         SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena, lease: None };
-    let Means { credit, images, output } = means;
-    let parts = session::open(config, gpu.clone(), credit, output.clone(), images)
+    let Means { credit, images, output, sink } = means;
+    let parts = session::open(config, gpu.clone(), credit, sink, images)
         .map_err(|error| device(error.to_string()))?;
     output.publish_to(&parts.regions).map_err(|error| device(error.to_string()))?;
     Ok(Opened { parts, hello, version, plan, device: gpu })

@@ -13,6 +13,7 @@ mod daemon;
 mod device;
 mod dispatch;
 mod end;
+mod fault;
 mod greet;
 mod guest;
 mod images;
@@ -32,6 +33,7 @@ use vgpu_proto::limits::CONTROL_BYTES_MAX;
 use vgpu_window::link::Link;
 
 use self::end::{End, Leave};
+use self::fault::Sink;
 use self::greet::{GreetError, Means};
 use self::images::Images;
 use self::output::Output;
@@ -151,7 +153,8 @@ fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Ou
     let lender = Arc::new(daemon::Lender::new(Arc::clone(&channel)));
     let images = Arc::new(Images::new(Arc::clone(&channel)));
     let hello = hello.map_or_else(|| hear(&channel, &setup, &link, logs), Ok);
-    let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone() };
+    let sink = Arc::new(Sink::new(Arc::clone(&channel), Arc::clone(output)));
+    let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone(), sink };
     let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, means));
     let opened = opened.and_then(|opened| {
         daemon::start(&channel, &lender, &images, &opened.parts.session, output)

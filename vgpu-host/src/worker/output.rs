@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags};
-use vgpu_core::device::DeviceError;
 use vgpu_core::session::SessionSink;
 use vgpu_proto::control::{HostMessage, OutputStream};
 use vgpu_proto::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_CHUNK_BYTES_MAX};
@@ -109,10 +108,6 @@ impl SessionSink for Output {
         for caught in self.caught() {
             caught.drain(|stream, bytes| self.output(stream, bytes));
         }
-    }
-
-    fn fault(&self, error: &DeviceError) {
-        tracing::info!(%error, "a context failed");
     }
 }
 
