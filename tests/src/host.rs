@@ -112,6 +112,13 @@ impl HostBuilder {
         self
     }
 
+    /// Adds lines to the GPU's table. After the device was chosen.
+    #[must_use]
+    pub fn gpu(mut self, lines: &str) -> Self {
+        let _ = write!(self.device, "\n{lines}");
+        self
+    }
+
     /// Starts the host and waits until it answers.
     ///
     /// # Panics

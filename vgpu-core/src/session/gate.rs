@@ -24,6 +24,10 @@ const UNKNOWN: Duration = Duration::from_nanos(20_000);
 /// How soon a worker looks again at a gate that the bound holds closed, at least: about what a sleep and a wake take.
 const LOOK_MIN: Duration = Duration::from_nanos(50_000);
 
+/// How long a broker that seems gone is given to show itself: after a pause of the whole machine its workers may run before
+/// it does.
+const CONFIRM: Duration = Duration::from_millis(20);
+
 /// How often a worker that waits for its lease looks whether the broker is alive.
 const LOOK_ALIVE: Duration = Duration::from_millis(50);
 
@@ -136,6 +140,8 @@ pub(super) struct Gate {
     moved: Instant,
     /// Since when something waits for the lease.
     waits_since: Option<Instant>,
+    /// Since when the broker seems gone.
+    suspect_since: Option<Instant>,
     /// Refused in this turn: for want of the lease, and by the bound.
     refused: bool,
     full: bool,
@@ -162,6 +168,7 @@ impl Gate {
             progress: 0,
             moved: Instant::default(),
             waits_since: None,
+            suspect_since: None,
             refused: false,
             full: false,
             wants: false,
@@ -377,10 +384,10 @@ impl Gate {
         let since = *self.waits_since.get_or_insert(now);
         let sign = self.end.grant.heartbeat();
         let stale = now.since(sign.max(since)) > STALE;
+        self.suspect_since = stale.then(|| self.suspect_since.unwrap_or(now));
+        let gone = self.suspect_since.is_some_and(|since| now.since(since) >= CONFIRM);
         match self.ungated {
-            None if stale && self.refused => {
-                self.ungated = Some(now);
-            }
+            None if gone && self.refused => self.ungated = Some(now),
             Some(began) if now.since(sign) <= STALE => {
                 self.ungated = None;
                 self.waits_since = None;
@@ -404,7 +411,7 @@ impl Gate {
         let mut next: Option<Duration> = None;
         let mut within = |span: Duration| next = Some(next.map_or(span, |next| next.min(span)));
         if self.refused || self.ungated.is_some() {
-            within(LOOK_ALIVE);
+            within(if self.suspect_since.is_some() { CONFIRM } else { LOOK_ALIVE });
         }
         if self.full {
             let stalled = self.moved.after(self.end.config.stall).since(now);

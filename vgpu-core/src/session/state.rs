@@ -294,7 +294,7 @@ impl Session {
     }
 
     /// Makes the dispatcher take a turn.
-    pub(super) fn wake(&self) {
+    pub fn wake(&self) {
         self.woken.store(true, Ordering::SeqCst);
         // The guest can write the kick word, so whether to wake is decided by a flag that it cannot.
         if self.sleeping.load(Ordering::SeqCst) {

@@ -1,6 +1,7 @@
 //! Bodies of the control API. `docs/control-api.md` describes them for operators.
 
 use serde::{Deserialize, Serialize};
+use vgpu_core::metrics::Histogram;
 
 /// Body of `GET /v1/devices`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +79,52 @@ pub struct TenantBody {
     pub workers_lost: u64,
     /// Its strikes, and whether it may run.
     pub quarantine: QuarantineBody,
+    /// Its weight beside others of its GPU; a share is this by the sum of those that have work.
+    pub weight: u32,
+    /// Time that its leases held the GPU since the host started, in nanoseconds; 0 where tenants do not take turns.
+    pub gpu_time_ns: u64,
+    /// Leases that it had since then.
+    pub leases: u64,
+    /// Leases whose work did not end in time.
+    pub overruns: u64,
+    /// Time that it is owed, in nanoseconds; below zero, what it had too much.
+    pub lag_ns: i64,
+    /// Time in which sessions of it ran without a lease, in nanoseconds, because the host gave no sign of life.
+    pub ungated_ns: u64,
+    /// How long it waited for each lease.
+    pub waits: SpansBody,
+    /// How long it held each.
+    pub holds: SpansBody,
     /// Images of its programs that the host keeps between sessions.
     pub images: ImagesBody,
+}
+
+/// Lengths of time that were counted. Quantiles are at most a quarter too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SpansBody {
+    /// How many.
+    pub count: u64,
+    /// Their sum, in nanoseconds.
+    pub sum_ns: u64,
+    /// What half of them did not exceed, in nanoseconds.
+    pub p50_ns: u64,
+    /// What 95 of 100 did not exceed, in nanoseconds.
+    pub p95_ns: u64,
+    /// What 99 of 100 did not exceed, in nanoseconds.
+    pub p99_ns: u64,
+}
+
+impl SpansBody {
+    pub(crate) fn of(histogram: &Histogram) -> Self {
+        Self {
+            count: histogram.count(),
+            sum_ns: histogram.sum_ns(),
+            p50_ns: histogram.quantile_ns(500),
+            p95_ns: histogram.quantile_ns(950),
+            p99_ns: histogram.quantile_ns(990),
+        }
+    }
 }
 
 /// Strikes of a tenant, and whether it may run.

@@ -121,6 +121,10 @@ kinds! {
     Violation = "violation", true;
     /// The host killed a worker.
     Kill = "kill", true;
+    /// A kernel, or a worker, was in the way of other tenants; its session was ended.
+    Hang = "hang", true;
+    /// A lease's work did not end in time; the next tenant runs beside it.
+    Overrun = "overrun", true;
     /// A worker ended without saying why.
     WorkerLost = "worker_lost", true;
     /// A spare worker, which belongs to nobody, was lost.

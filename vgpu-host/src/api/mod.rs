@@ -16,7 +16,7 @@ use vgpu_core::broker::SessionId;
 
 pub use self::bodies::{
     CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, QuarantineBody, RefusedBody,
-    SessionBody, SessionState, SessionsBody, StandingState, TenantBody, TenantsBody,
+    SessionBody, SessionState, SessionsBody, SpansBody, StandingState, TenantBody, TenantsBody,
 };
 pub use self::events::{EventBody, EventKind, EventsBody, FieldValue};
 use crate::serve::Event;

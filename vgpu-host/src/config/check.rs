@@ -38,7 +38,8 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let tenants = file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus, &profiles));
     let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
     tenant::check_reservations(&tenants, &gpus)?;
-    let config = Config { runtime_dir, state_dir, state_dir_named, drain_timeout_ms, quarantine, gpus, tenants };
+    let config =
+        Config { runtime_dir, state_dir, state_dir_named, drain_timeout_ms, quarantine, gpus, tenants };
     check_socket_path(&config.control_socket())?;
     for tenant in &config.tenants {
         check_socket_path(&config.report_socket(&tenant.name))?;

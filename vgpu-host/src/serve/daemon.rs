@@ -22,6 +22,7 @@ use super::report::{Collection, Tally};
 use super::session::{Session, WITHOUT_A_WORD};
 use super::spares::{Spares, Taken};
 use super::standing::Standings;
+use super::turns::Takers;
 use crate::clock::Clock;
 use crate::config::{Config, Device, Tenant};
 use crate::state::Store;
@@ -41,6 +42,8 @@ pub(super) struct Daemon {
     /// What must survive the host. Changed before anything that it says is.
     pub store: Store,
     pub broker: Broker,
+    /// Who takes turns on each GPU.
+    pub turns: Takers,
     pub sessions: BTreeMap<SessionId, Session>,
     /// What happened to each tenant, in their order.
     pub tallies: Vec<Tally>,
@@ -70,10 +73,12 @@ impl Daemon {
         config: Config,
         gpus: Vec<GpuReport>,
         store: Store,
+        turns: Takers,
         command: WorkerCommand,
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self {
+            turns,
             store,
             broker: config.broker(),
             sessions: BTreeMap::new(),
@@ -119,6 +124,7 @@ impl Daemon {
             Event::Connected { tenant, guest, uid } => self.connected(tenant, guest, uid),
             Event::Said { session, message, file } => self.said(session, message, file),
             Event::ImageRead { session, tenant, image } => self.image_read(session, tenant, image),
+            Event::Lease { gpu, act } => self.lease_act(gpu, act),
             Event::Broke { session, cause } => self.broke(session, &cause),
             Event::Exited { session, status } => self.exited(session, &status),
             Event::Spare { gpu, number, news } => self.spare_news(gpu, number, news),
@@ -169,6 +175,7 @@ impl Daemon {
         };
         if let Err(error) = self.launch(session, tenant, &guest) {
             self.broker.close_session(session);
+            self.detach(session, tenant);
             tracing::error!(tenant = self.tenant(tenant).name, %error, "no worker");
             let text = format!("the host cannot start a worker ({error}); its operator must look at its log");
             self.turn_away(tenant, guest, RefusalCause::Device, text);
@@ -176,11 +183,12 @@ impl Daemon {
     }
 
     fn launch(&mut self, id: SessionId, tenant: TenantId, guest: &UnixStream) -> Result<(), LaunchError> {
-        let taken = self.take_spare(id, tenant, guest);
+        let lease = self.attach(id, tenant)?;
+        let taken = self.take_spare(id, tenant, guest, lease.as_ref());
         let spare = taken.is_some();
         let (worker, sent) = match taken {
             Some(worker) => (worker, Ok(())),
-            None => self.start_worker(id, tenant, guest)?,
+            None => self.start_worker(id, tenant, guest, lease.as_ref())?,
         };
         let Taken { pid, channel, kill } = worker;
         let now = self.clock.now();
@@ -209,13 +217,14 @@ impl Daemon {
         id: SessionId,
         tenant: TenantId,
         guest: &UnixStream,
+        lease: Option<&launch::Lease>,
     ) -> Result<(Taken, Result<(), LaunchError>), LaunchError> {
         let (child, channel) = self.command.spawn(self.device(tenant))?;
         let pid = child.id().unwrap_or_default();
         let channel = Arc::new(channel.watch()?);
         let kill = Arc::new(Notify::new());
         tokio::spawn(attend(id, child, channel.clone(), kill.clone(), self.events.clone()));
-        let sent = launch::send_setup(&channel, &self.config, self.tenant(tenant), id, guest);
+        let sent = launch::send_setup(&channel, &self.config, self.tenant(tenant), id, guest, lease);
         Ok((Taken { pid, channel, kill }, sent))
     }
 
@@ -230,6 +239,7 @@ impl Daemon {
         self.tell_end(id, status);
         let Some(session) = self.sessions.remove(&id) else { return };
         let held = self.broker.close_session(id).unwrap_or_default();
+        self.detach(id, session.tenant);
         if session.is_lost() {
             self.tally(session.tenant).workers_lost += 1;
         }

@@ -52,6 +52,12 @@ pub enum HostError {
         /// The user who runs the host.
         uid: u32,
     },
+    /// Tenants cannot take turns.
+    #[error("tenants cannot take turns: {text}")]
+    Leases {
+        /// Cause and remedy.
+        text: String,
+    },
     /// A card cannot be used.
     #[error("gpu {gpu:?}, {device}: {text}")]
     Card {
@@ -98,6 +104,7 @@ impl HostError {
             | Self::NotASocket { .. }
             | Self::UnsafeFolder { .. }
             | Self::Path { .. }
+            | Self::Leases { .. }
             | Self::System { .. } => exit::FAILED,
         }
     }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use tokio::sync::oneshot;
-use vgpu_core::broker::SessionId;
+use vgpu_core::broker::{Act, SessionId};
 use vgpu_proto::report::TenantReport;
 use vgpu_sched::{Duration, TenantId};
 
@@ -54,6 +54,13 @@ pub(crate) enum Event {
         session: SessionId,
         /// The rule.
         cause: String,
+    },
+    /// Leases of a GPU need something done.
+    Lease {
+        /// Index of the GPU.
+        gpu: usize,
+        /// What.
+        act: Act,
     },
     /// A worker is gone.
     Exited {

@@ -11,8 +11,10 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 use crate::config::{Config, Device, Tenant};
-use crate::wire::{Channel, ChannelError, DeviceSetup, Setup, ToWorker, WatchedChannel};
+use crate::leases::{DeskError, WorkerEnds};
+use crate::wire::{Channel, ChannelError, DeviceSetup, LeasePart, Setup, ToWorker, WatchedChannel};
 use vgpu_core::broker::SessionId;
+use vgpu_core::lease::GateConfig;
 
 /// Variables of the host's environment that its workers get. Everything else stays behind: it may hold secrets, and a
 /// worker counts as controlled by its guest.
@@ -110,9 +112,21 @@ pub(super) enum LaunchError {
     /// Its socket failed.
     #[error("cannot talk to the worker: {0}")]
     Channel(#[from] ChannelError),
+    /// It cannot have a lease.
+    #[error(transparent)]
+    Lease(#[from] DeskError),
     /// The guest's connection cannot be handed over.
     #[error("cannot hand over the guest's connection: {0}")]
     Connection(#[from] io::Error),
+}
+
+/// A worker's lease, to be handed over.
+#[derive(Debug)]
+pub(super) struct Lease {
+    /// Its pages.
+    pub ends: WorkerEnds,
+    /// How the worker holds its gate.
+    pub gate: GateConfig,
 }
 
 /// Tells a worker what to serve and hands it the guest's connection.
@@ -122,6 +136,7 @@ pub(super) fn send_setup(
     tenant: &Tenant,
     session: SessionId,
     guest: &UnixStream,
+    lease: Option<&Lease>,
 ) -> Result<(), LaunchError> {
     // The flag belongs to the connection, not to the descriptor, and the worker reads it with threads that block.
     guest.set_nonblocking(false)?;
@@ -131,9 +146,14 @@ pub(super) fn send_setup(
         tenant: tenant.name.clone(),
         limits: tenant.limits,
         keeps_images: tenant.images_bytes > 0,
+        lease: lease.map(|lease| lease.gate.into()),
         device,
     };
     channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;
+    for (part, file) in lease.into_iter().flat_map(|lease| LeasePart::ALL.into_iter().zip(lease.ends.files()))
+    {
+        channel.try_send(&ToWorker::Lease(part), Some(file))?;
+    }
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod signals;
 mod sockets;
 mod spares;
 mod standing;
+mod turns;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub use self::launch::WorkerCommand;
 pub(crate) use self::quarantine::OrderError;
 use self::sockets::Sockets;
 pub(crate) use self::standing::Order;
+use self::turns::Takers;
 use crate::config::Config;
 use crate::state::{State, Store};
 
@@ -159,6 +161,7 @@ struct Prepared {
     config: Config,
     gpus: Vec<GpuReport>,
     store: Store,
+    turns: Takers,
     command: WorkerCommand,
     sockets: Sockets,
     runtime: Runtime,
@@ -177,19 +180,21 @@ impl Prepared {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(system("make the event loop"))?;
         let (events, queue) = mpsc::channel(event::EVENTS_MAX);
+        let turns = Takers::start(&host.config, &events);
+        let turns = turns.map_err(|error| HostError::Leases { text: error.to_string() })?;
         {
             let _guard = runtime.enter();
             listen(&sockets, &events).map_err(system("watch the sockets"))?;
         }
-        Ok(Self { config: host.config, gpus, store, command, sockets, runtime, events, queue })
+        Ok(Self { config: host.config, gpus, store, turns, command, sockets, runtime, events, queue })
     }
 
     fn run(self) {
-        let Self { config, gpus, store, command, sockets, runtime, events, queue } = self;
+        let Self { config, gpus, store, turns, command, sockets, runtime, events, queue } = self;
         let runtime_dir = config.runtime_dir.clone();
         tracing::info!(runtime_dir = %runtime_dir.display(), tenants = config.tenants.len(), "serving");
         runtime.block_on(async {
-            Daemon::new(config, gpus, store, command, events).run(queue).await;
+            Daemon::new(config, gpus, store, turns, command, events).run(queue).await;
         });
         drop(sockets);
         tracing::info!(runtime_dir = %runtime_dir.display(), "stopped");

@@ -120,7 +120,12 @@ impl Daemon {
     }
 
     pub(super) fn close(&mut self, id: SessionId, closing: Closing) -> bool {
-        let deadline = Deadline::after(self.clock.now(), CLOSE_GRACE);
+        self.close_within(id, closing, CLOSE_GRACE)
+    }
+
+    /// Ends a session, whose worker is killed where it takes longer than `grace`; false when there is none.
+    pub(super) fn close_within(&mut self, id: SessionId, closing: Closing, grace: Duration) -> bool {
+        let deadline = Deadline::after(self.clock.now(), grace);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         if session.state != SessionState::Closing {
             session.state = SessionState::Closing;

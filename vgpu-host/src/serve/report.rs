@@ -43,6 +43,7 @@ impl Daemon {
         let body =
             |(index, (((tenant, tally), usage), images)): (_, (((&crate::config::Tenant, &Tally), _), _))| {
                 let vgpu_core::broker::TenantUse { sessions, held, .. } = usage;
+                let turns = self.turns.figures(tenant.gpu, TenantId(index));
                 TenantBody {
                     name: tenant.name.clone(),
                     gpu: self.config.gpus[tenant.gpu].name.clone(),
@@ -59,6 +60,14 @@ impl Daemon {
                     refused: tally.refused,
                     workers_lost: tally.workers_lost,
                     quarantine: self.standings.body(TenantId(index), now),
+                    weight: tenant.lease.weight.get(),
+                    gpu_time_ns: turns.gpu_time_ns,
+                    leases: turns.leases,
+                    overruns: turns.overruns,
+                    lag_ns: turns.lag_ns,
+                    ungated_ns: turns.ungated_ns,
+                    waits: turns.waits,
+                    holds: turns.holds,
                     images,
                 }
             };

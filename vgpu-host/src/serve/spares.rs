@@ -188,12 +188,14 @@ impl Daemon {
         session: SessionId,
         tenant: TenantId,
         guest: &UnixStream,
+        lease: Option<&launch::Lease>,
     ) -> Option<Taken> {
         let gpu = self.tenant(tenant).gpu;
         loop {
             let ready = self.spares[gpu].waiting.iter().find(|(_, spare)| spare.is_ready());
             let (number, spare) = ready.map(|(number, spare)| (*number, spare))?;
-            let sent = launch::send_setup(&spare.channel, &self.config, self.tenant(tenant), session, guest);
+            let sent =
+                launch::send_setup(&spare.channel, &self.config, self.tenant(tenant), session, guest, lease);
             let spares = &mut self.spares[gpu];
             if let Err(error) = sent {
                 tracing::debug!(%error, "a spare worker cannot be used");

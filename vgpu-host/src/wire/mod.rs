@@ -9,11 +9,13 @@ mod watched;
 
 use serde::{Deserialize, Serialize};
 use vgpu_core::broker::CreditKind;
+use vgpu_core::lease::GateConfig;
 use vgpu_proto::ImageDigest;
 use vgpu_proto::codec::Message;
 use vgpu_proto::control::Closing;
 use vgpu_proto::handshake::{GuestProcess, Hello, Limits};
 use vgpu_proto::limits::TEXT_BYTES_MAX;
+use vgpu_sched::Duration;
 
 use crate::config::Card;
 
@@ -37,6 +39,9 @@ pub(crate) enum ToWorker {
     },
     /// The same way, after it: carries the daemon's channel.
     Channel,
+    /// A part of the worker's lease, after a setup that says that it has one: each carries a descriptor, in the order of
+    /// [`LeasePart::ALL`].
+    Lease(LeasePart),
     /// Answer to [`FromWorker::CreditRequest`].
     CreditGranted {
         /// Number of the question.
@@ -70,8 +75,60 @@ pub(crate) struct Setup {
     pub limits: Limits,
     /// The daemon keeps images for the tenant.
     pub keeps_images: bool,
+    /// How it takes turns with others; none where it does not.
+    pub lease: Option<LeaseSetup>,
     /// The device to open.
     pub device: DeviceSetup,
+}
+
+/// What a worker gets of its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LeasePart {
+    /// The grant page.
+    Grant,
+    /// The demand page.
+    Demand,
+    /// What the broker is called with.
+    Call,
+}
+
+impl LeasePart {
+    /// All, in their order.
+    pub(crate) const ALL: [Self; 3] = [Self::Grant, Self::Demand, Self::Call];
+}
+
+/// [`GateConfig`] on the wire, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseSetup {
+    in_flight_alone_ns: u64,
+    in_flight_contended_ns: u64,
+    stall_ns: u64,
+    idle_grace_ns: u64,
+    idle_grace_alone_ns: u64,
+}
+
+impl From<GateConfig> for LeaseSetup {
+    fn from(config: GateConfig) -> Self {
+        Self {
+            in_flight_alone_ns: config.in_flight_alone.as_nanos(),
+            in_flight_contended_ns: config.in_flight_contended.as_nanos(),
+            stall_ns: config.stall.as_nanos(),
+            idle_grace_ns: config.idle_grace.as_nanos(),
+            idle_grace_alone_ns: config.idle_grace_alone.as_nanos(),
+        }
+    }
+}
+
+impl From<LeaseSetup> for GateConfig {
+    fn from(setup: LeaseSetup) -> Self {
+        Self {
+            in_flight_alone: Duration::from_nanos(setup.in_flight_alone_ns),
+            in_flight_contended: Duration::from_nanos(setup.in_flight_contended_ns),
+            stall: Duration::from_nanos(setup.stall_ns),
+            idle_grace: Duration::from_nanos(setup.idle_grace_ns),
+            idle_grace_alone: Duration::from_nanos(setup.idle_grace_alone_ns),
+        }
+    }
 }
 
 /// The device of a worker.
@@ -275,7 +332,15 @@ mod tests {
     fn messages_come_back_as_they_went() {
         let of = |device| {
             let limits = Limits::largest(1, 2);
-            ToWorker::Setup(Setup { session: 7, tenant: "alice".into(), limits, keeps_images: true, device })
+            let lease = Some(GateConfig::default().into());
+            ToWorker::Setup(Setup {
+                session: 7,
+                tenant: "alice".into(),
+                limits,
+                keeps_images: true,
+                lease,
+                device,
+            })
         };
         let setup = of(DeviceSetup::Soft {
             memory_bytes: 1 << 30,

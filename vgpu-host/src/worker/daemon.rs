@@ -101,7 +101,11 @@ fn obey(channel: &Channel, lender: &Lender, images: &Images, session: &Session, 
                 ToWorker::ImageAnswer { request } => images.answer(request, packet.fd),
                 ToWorker::ImageTaken => images.taken(),
                 ToWorker::Close(closing) => session.close(&closing),
-                ToWorker::Prepare(_) | ToWorker::Setup(_) | ToWorker::Resume { .. } | ToWorker::Channel => {
+                ToWorker::Prepare(_)
+                | ToWorker::Setup(_)
+                | ToWorker::Resume { .. }
+                | ToWorker::Channel
+                | ToWorker::Lease(_) => {
                     tracing::warn!("a session is served already; another one is ignored");
                 }
             },

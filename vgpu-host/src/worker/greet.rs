@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vgpu_core::device::Device;
+use vgpu_core::lease::{GrantReader, LeaseEnd};
 use vgpu_core::session::{self, CreditSource, ImageStore, Parts, SessionConfig, SessionSink};
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{
@@ -22,6 +23,8 @@ use crate::wire::{Channel, FromWorker, HandshakeFailure, Setup};
 #[derive(Debug)]
 pub(super) struct Opened {
     pub parts: Parts,
+    /// What the broker says of the session's lease.
+    pub grant: Option<Arc<GrantReader>>,
     hello: Hello,
     version: u16,
     plan: u8,
@@ -35,6 +38,7 @@ pub(super) struct Means {
     pub images: Arc<dyn ImageStore>,
     pub output: Arc<Output>,
     pub sink: Arc<dyn SessionSink>,
+    pub lease: Option<LeaseEnd>,
 }
 
 /// Why a guest is not welcomed.
@@ -94,13 +98,14 @@ pub(super) fn open(
         Some(gpu) => gpu,
         None => super::device::open(&setup.device, arena.base()).map_err(device)?,
     };
+    let Means { credit, images, output, sink, lease } = means;
+    let grant = lease.as_ref().map(|lease| Arc::clone(&lease.grant));
     let config =
-        SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena, lease: None };
-    let Means { credit, images, output, sink } = means;
+        SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena, lease };
     let parts = session::open(config, gpu.clone(), credit, sink, images)
         .map_err(|error| device(error.to_string()))?;
     output.publish_to(&parts.regions).map_err(|error| device(error.to_string()))?;
-    Ok(Opened { parts, hello, version, plan, device: gpu })
+    Ok(Opened { parts, grant, hello, version, plan, device: gpu })
 }
 
 /// Tells the daemon and then the guest that the session is open.
@@ -110,7 +115,7 @@ pub(super) fn welcome(
     setup: &Setup,
     opened: Opened,
 ) -> Result<Parts, GreetError> {
-    let Opened { mut parts, hello, version, plan, device } = opened;
+    let Opened { mut parts, hello, version, plan, device, .. } = opened;
     let images = if setup.keeps_images { FEATURE_IMAGES } else { 0 };
     let welcome = Welcome {
         version,

@@ -17,6 +17,7 @@ mod fault;
 mod greet;
 mod guest;
 mod images;
+mod lease;
 mod output;
 mod pool;
 mod prepare;
@@ -27,6 +28,7 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
+use vgpu_core::lease::LeaseEnd;
 use vgpu_core::session::Parts;
 use vgpu_proto::handshake::Hello;
 use vgpu_proto::limits::CONTROL_BYTES_MAX;
@@ -36,6 +38,7 @@ use self::end::{End, Leave};
 use self::fault::Sink;
 use self::greet::{GreetError, Means};
 use self::images::Images;
+use self::lease::LeaseFiles;
 use self::output::Output;
 use self::prepare::Prepared;
 use self::setup::{First, SetupError, Start};
@@ -96,7 +99,7 @@ fn main(channel: Channel) -> ! {
         First::Prepare(device) => wait_for_guest(&channel, &device, &output, &logs),
         First::Serve(start) => {
             let leave = begin(&start.setup.device, &output);
-            serve(start, None, leave, &output, &logs)
+            serve(*start, None, leave, &output, &logs)
         }
     }
 }
@@ -145,20 +148,24 @@ fn wait_for_guest(channel: &Arc<Channel>, device: &DeviceSetup, output: &Arc<Out
 }
 
 fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Output>, logs: &File) -> ! {
-    let Start { channel, setup, guest, hello } = start;
+    let Start { channel, setup, guest, lease, hello } = start;
     let span = tracing::info_span!("session", id = setup.session, tenant = setup.tenant);
     let _entered = span.enter();
     let end = Arc::new(End::new(Arc::clone(&channel), leave));
     let link = Arc::new(Link::new(guest, CONTROL_BYTES_MAX));
     let lender = Arc::new(daemon::Lender::new(Arc::clone(&channel)));
     let images = Arc::new(Images::new(Arc::clone(&channel)));
-    let hello = hello.map_or_else(|| hear(&channel, &setup, &link, logs), Ok);
+    let hello = hello.map_or_else(|| hear(&channel, &setup, &link, lease.as_ref(), logs), Ok);
+    let lease = open_lease(&setup, lease);
     let sink = Arc::new(Sink::new(Arc::clone(&channel), Arc::clone(output)));
-    let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone(), sink };
+    let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone(), sink, lease };
     let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, means));
     let opened = opened.and_then(|opened| {
         daemon::start(&channel, &lender, &images, &opened.parts.session, output)
             .and_then(|()| output::start(output, &link))
+            .and_then(|()| {
+                opened.grant.iter().try_for_each(|grant| lease::start(grant, &opened.parts.session))
+            })
             .map_err(|error| GreetError::no_thread(&error))?;
         Ok(opened)
     });
@@ -179,11 +186,23 @@ fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Ou
     end.ended(&closing.reason)
 }
 
+/// Maps what the daemon handed over of the lease.
+fn open_lease(setup: &Setup, files: Option<LeaseFiles>) -> Option<LeaseEnd> {
+    let (config, files) = (setup.lease?, files?);
+    Some(files.open(config.into()).unwrap_or_else(|error| give_up(&error)))
+}
+
 /// Hears the greeting. Where the guest wants variables that this process has not, it begins anew with them.
-fn hear(channel: &Channel, setup: &Setup, link: &Link, logs: &File) -> Result<Hello, GreetError> {
+fn hear(
+    channel: &Channel,
+    setup: &Setup,
+    link: &Link,
+    lease: Option<&LeaseFiles>,
+    logs: &File,
+) -> Result<Hello, GreetError> {
     let hello = greet::hear(link)?;
     if resume::missing(&hello).is_empty() {
         return Ok(hello);
     }
-    Err(GreetError::no_device(resume::again(channel, setup, link, &hello, logs)))
+    Err(GreetError::no_device(resume::again(channel, setup, link, lease, &hello, logs)))
 }

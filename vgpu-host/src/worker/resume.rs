@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 use vgpu_proto::handshake::{Hello, Variable};
 use vgpu_window::link::Link;
 
-use crate::wire::{Channel, Setup, ToWorker};
+use super::lease::LeaseFiles;
+use crate::wire::{Channel, LeasePart, Setup, ToWorker};
 
 /// This very program, also where its file was replaced since.
 const PROGRAM: &str = "/proc/self/exe";
@@ -31,8 +32,15 @@ pub(super) fn missing(hello: &Hello) -> Vec<&Variable> {
 
 /// Executes this program again, with the guest's variables beside its own, `logs` as its standard error and nothing else of
 /// this process. Returns only where that fails, with the reason.
-pub(super) fn again(channel: &Channel, setup: &Setup, link: &Link, hello: &Hello, logs: &File) -> String {
-    let left = leave(channel, setup, link, hello);
+pub(super) fn again(
+    channel: &Channel,
+    setup: &Setup,
+    link: &Link,
+    lease: Option<&LeaseFiles>,
+    hello: &Hello,
+    logs: &File,
+) -> String {
+    let left = leave(channel, setup, link, lease, hello);
     let executed = left.and_then(|left| {
         let logs = logs.try_clone().map_err(|error| error.to_string())?;
         let mut words = std::env::args_os();
@@ -53,12 +61,16 @@ fn leave(
     channel: &Channel,
     setup: &Setup,
     link: &Link,
+    lease: Option<&LeaseFiles>,
     hello: &Hello,
 ) -> Result<std::os::fd::OwnedFd, String> {
     let (ours, left) = Channel::pair().map_err(|error| error.to_string())?;
     let resume = ToWorker::Resume { setup: setup.clone(), hello: hello.clone() };
     ours.try_send(&resume, Some(link.as_fd())).map_err(|error| error.to_string())?;
     ours.try_send(&ToWorker::Channel, Some(channel.as_fd())).map_err(|error| error.to_string())?;
+    for (part, file) in lease.into_iter().flat_map(|lease| LeasePart::ALL.into_iter().zip(lease.files())) {
+        ours.try_send(&ToWorker::Lease(part), Some(file)).map_err(|error| error.to_string())?;
+    }
     Ok(left)
 }
 

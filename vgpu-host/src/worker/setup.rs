@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rustix::net::SocketType;
 use vgpu_proto::handshake::Hello;
 
-use crate::wire::{Channel, ChannelError, DeviceSetup, Packet, Setup, ToWorker};
+use super::lease::LeaseFiles;
+use crate::wire::{Channel, ChannelError, DeviceSetup, LeasePart, Packet, Setup, ToWorker};
 
 /// What a worker hears first.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) enum First {
     /// Be a spare: make the device ready for a guest that is not there yet.
     Prepare(DeviceSetup),
     /// Serve this.
-    Serve(Start),
+    Serve(Box<Start>),
 }
 
 /// What a session is served with.
@@ -26,6 +27,8 @@ pub(super) struct Start {
     pub setup: Setup,
     /// The guest's connection.
     pub guest: UnixStream,
+    /// The worker's lease, where it takes turns with others.
+    pub lease: Option<LeaseFiles>,
     /// The greeting, where this process heard it before its exec.
     pub hello: Option<Hello>,
 }
@@ -65,14 +68,16 @@ pub(super) fn receive(channel: &Arc<Channel>) -> Result<First, SetupError> {
     let Packet { message, fd } = channel.recv::<ToWorker>()?;
     match message {
         ToWorker::Prepare(device) => Ok(First::Prepare(device)),
-        ToWorker::Setup(setup) => served(channel, setup, fd).map(First::Serve),
+        ToWorker::Setup(setup) => served(channel, setup, fd).map(|start| First::Serve(Box::new(start))),
         ToWorker::Resume { setup, hello } => {
             let guest = connection(fd)?;
             let Packet { message: ToWorker::Channel, fd } = channel.recv()? else {
                 return Err(SetupError::NotASetup);
             };
-            let channel = Channel::adopt(fd.ok_or(SetupError::NoDescriptor)?)?;
-            Ok(First::Serve(Start { channel: Arc::new(channel), setup, guest, hello: Some(hello) }))
+            let daemon = Channel::adopt(fd.ok_or(SetupError::NoDescriptor)?)?;
+            let lease = lease(channel, &setup)?;
+            let channel = Arc::new(daemon);
+            Ok(First::Serve(Box::new(Start { channel, setup, guest, lease, hello: Some(hello) })))
         }
         _ => Err(SetupError::NotASetup),
     }
@@ -86,7 +91,23 @@ pub(super) fn wait(channel: &Arc<Channel>) -> Result<Start, SetupError> {
 }
 
 fn served(channel: &Arc<Channel>, setup: Setup, fd: Option<OwnedFd>) -> Result<Start, SetupError> {
-    Ok(Start { channel: Arc::clone(channel), setup, guest: connection(fd)?, hello: None })
+    let guest = connection(fd)?;
+    let lease = lease(channel, &setup)?;
+    Ok(Start { channel: Arc::clone(channel), setup, guest, lease, hello: None })
+}
+
+/// Receives the parts of the lease that a setup announces.
+fn lease(channel: &Channel, setup: &Setup) -> Result<Option<LeaseFiles>, SetupError> {
+    if setup.lease.is_none() {
+        return Ok(None);
+    }
+    let part = |wanted: LeasePart| match channel.recv::<ToWorker>()? {
+        Packet { message: ToWorker::Lease(part), fd: Some(fd) } if part == wanted => Ok(fd),
+        Packet { message: ToWorker::Lease(_), fd: None } => Err(SetupError::NoDescriptor),
+        _ => Err(SetupError::NotASetup),
+    };
+    let [grant, demand, call] = LeasePart::ALL.map(part);
+    Ok(Some(LeaseFiles { grant: grant?, demand: demand?, call: call? }))
 }
 
 fn connection(fd: Option<OwnedFd>) -> Result<UnixStream, SetupError> {
@@ -122,6 +143,7 @@ mod tests {
             tenant: "t".into(),
             limits: Limits::largest(1, 1),
             keeps_images: true,
+            lease: None,
             device: device(),
         }
     }
@@ -150,7 +172,7 @@ mod tests {
     fn a_setup_with_a_connection_is_taken() {
         let (_guest, connection) = UnixStream::pair().unwrap();
         let first = received(&[(ToWorker::Setup(setup()), Some(connection.as_fd()))]);
-        assert!(matches!(first, Ok(First::Serve(Start { hello: None, .. }))), "{first:?}");
+        assert!(matches!(&first, Ok(First::Serve(start)) if start.hello.is_none()), "{first:?}");
     }
 
     #[test]

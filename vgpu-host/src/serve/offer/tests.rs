@@ -71,7 +71,8 @@ impl Rig {
         let (sender, events) = mpsc::channel(16);
         let config = Config::from_toml(&text).unwrap();
         let store = crate::state::Store::open(std::path::Path::new("/nowhere"), false).unwrap();
-        let daemon = Daemon::new(config, vec![], store, WorkerCommand::new("/nowhere"), sender);
+        let turns = crate::serve::turns::Takers::start(&config, &sender).unwrap();
+        let daemon = Daemon::new(config, vec![], store, turns, WorkerCommand::new("/nowhere"), sender);
         let mut rig = Self { daemon, workers: vec![], events, runtime };
         for (id, tenant) in [(0, 0), (1, 0), (2, 1)] {
             rig.admit(id, tenant);

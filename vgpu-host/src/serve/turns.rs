@@ -1,0 +1,143 @@
+//! Leases in the daemon: which tenants of which GPU take turns, and what their lease's end asks of the daemon.
+
+use tokio::sync::mpsc;
+use vgpu_core::broker::{Act, SessionId, TurnKill};
+use vgpu_proto::Status;
+use vgpu_proto::control::Closing;
+use vgpu_sched::{Duration, Fault, TenantId};
+
+use super::daemon::Daemon;
+use super::event::Event;
+use super::journal::Entry;
+use super::launch::Lease;
+use crate::api::{EventKind, SpansBody};
+use crate::config::Config;
+use crate::leases::{Desk, DeskError};
+
+/// How long a worker whose kernel is in the way may take to tell its guest so and to be gone, before it is killed.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// The leases of all GPUs.
+#[derive(Debug)]
+pub(super) struct Takers {
+    /// Of each GPU, in their order; none where the hardware's own time slices are all there is.
+    desks: Vec<Option<Desk>>,
+    /// What each tenant is called at its GPU's desk, in their order.
+    names: Vec<TenantId>,
+}
+
+/// What operators see of a tenant's turns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    pub gpu_time_ns: u64,
+    pub leases: u64,
+    pub overruns: u64,
+    pub lag_ns: i64,
+    pub ungated_ns: u64,
+    pub waits: SpansBody,
+    pub holds: SpansBody,
+}
+
+impl Takers {
+    /// Starts the leases of a configuration.
+    ///
+    /// # Errors
+    /// The system refuses a thread or descriptors.
+    pub(super) fn start(config: &Config, events: &mpsc::Sender<Event>) -> Result<Self, DeskError> {
+        let start = |(index, gpu): (usize, &crate::config::Gpu)| {
+            gpu.leases.then(|| Desk::start(index, gpu.scheduler, events.clone())).transpose()
+        };
+        let desks = config.gpus.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
+        let name = |tenant: &crate::config::Tenant| match &desks[tenant.gpu] {
+            Some(desk) => desk.add(tenant),
+            None => Ok(TenantId(0)),
+        };
+        let names = config.tenants.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { desks, names })
+    }
+
+    /// The desk of a tenant that takes turns, and its name there.
+    pub(super) fn of(&self, gpu: usize, tenant: TenantId) -> Option<(&Desk, TenantId)> {
+        Some((self.desks[gpu].as_ref()?, self.names[tenant.0 as usize]))
+    }
+
+    /// What operators see of a tenant's turns; zeros where it takes none.
+    pub(super) fn figures(&self, gpu: usize, tenant: TenantId) -> Figures {
+        let Some((desk, name)) = self.of(gpu, tenant) else { return Figures::default() };
+        desk.read(|turns| {
+            let view = turns.tenant(name)?;
+            Some(Figures {
+                gpu_time_ns: view.lease.billed_ns,
+                leases: view.lease.leases,
+                overruns: view.overruns,
+                lag_ns: view.lease.lag_ns,
+                ungated_ns: view.ungated_ns,
+                waits: SpansBody::of(view.waits),
+                holds: SpansBody::of(view.holds),
+            })
+        })
+        .unwrap_or_default()
+    }
+}
+
+impl Daemon {
+    /// Makes the lease of a session that begins, where its tenant takes turns.
+    pub(super) fn attach(&self, session: SessionId, tenant: TenantId) -> Result<Option<Lease>, DeskError> {
+        let Some((desk, name)) = self.turns.of(self.tenant(tenant).gpu, tenant) else { return Ok(None) };
+        Ok(Some(Lease { ends: desk.attach(session, name)?, gate: desk.gate() }))
+    }
+
+    /// A session is over, or did not begin.
+    pub(super) fn detach(&self, session: SessionId, tenant: TenantId) {
+        if let Some((desk, _)) = self.turns.of(self.tenant(tenant).gpu, tenant) {
+            desk.detach(session);
+        }
+    }
+
+    /// Does what the leases of a GPU ask for.
+    pub(super) fn lease_act(&mut self, gpu: usize, act: Act) {
+        match act {
+            Act::Kill { session, reason } => self.hang(session, reason),
+            Act::Overrun { tenant: name } => {
+                let tenants = (0..).zip(&self.config.tenants).filter(|(_, tenant)| tenant.gpu == gpu);
+                let found = tenants
+                    .map(|(index, _)| TenantId(index))
+                    .find(|id| self.turns.names[id.0 as usize] == name);
+                let reason = "a lease was called back and its work goes on; the next tenant runs beside it";
+                if let Some(tenant) = found {
+                    self.tell(Entry::new(EventKind::Overrun, reason).tenant(tenant).repeats("overrun"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker is in the way of others and cannot be stopped otherwise.
+    fn hang(&mut self, id: SessionId, reason: TurnKill) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let text = match reason {
+            TurnKill::KernelTooLong => {
+                "a kernel ran longer than the tenant's max_kernel_ms while others waited"
+            }
+            TurnKill::CannotBeSwitched => {
+                "a kernel cannot be switched out and stands in the way of the next tenant"
+            }
+            _ => "the worker does not say that its lease's work is done",
+        };
+        let fault = if reason == TurnKill::Silent { Fault::Worker } else { Fault::Hang };
+        let tenant = session.tenant;
+        if reason == TurnKill::Silent {
+            session.kill(text);
+        } else {
+            let remedy = "split long kernels, or ask the host's operator for a longer max_kernel_ms";
+            let closing = Closing {
+                status: Status::ERROR_LAUNCH_TIMEOUT.0,
+                reason: "watchdog".into(),
+                text: format!("{text}; {remedy}"),
+            };
+            self.close_within(id, closing, LAST_WORDS);
+        }
+        self.tell(Entry::new(EventKind::Hang, text).tenant(tenant).session(id));
+        self.fault(tenant, Some(id), fault, text);
+    }
+}
