@@ -28,7 +28,6 @@ pub mod lease;
 pub mod limits;
 pub mod quarantine;
 pub mod queue;
-pub mod rate;
 mod tag;
 pub mod time;
 mod tree;
@@ -44,7 +43,6 @@ pub use lease::{
 pub use limits::{Limit, Limits};
 pub use quarantine::{Fault, Outcome, Quarantine, QuarantineConfig, Standing};
 pub use queue::{Full, Queue, QueueBounds};
-pub use rate::Allowance;
 pub use time::{Duration, Instant};
 pub use watchdog::{KillReason, Verdict, Watchdog, WatchdogConfig};
 pub use weight::{BadShare, Share, Weight};

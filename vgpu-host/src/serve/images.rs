@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vgpu_proto::ImageDigest;
 use vgpu_proto::limits::{IMAGE_BYTES_MAX, KEPT_IMAGES_MAX};
-use vgpu_sched::{Allowance, Instant};
+use vgpu_sched::{Bucket, Instant, Rate};
 
 use crate::api::ImagesBody;
 
@@ -35,7 +35,7 @@ pub(super) struct ImageCache {
     kept_bytes: u64,
     /// Grows with each use of an image.
     uses: u64,
-    offers: Allowance,
+    offers: Bucket,
     /// Bytes of admitted offers that are not done.
     reading_bytes: Arc<AtomicU64>,
     hits: u64,
@@ -77,12 +77,15 @@ impl Drop for Admitted {
 impl ImageCache {
     /// A cache of at most so many bytes.
     pub(super) fn new(max_bytes: u64) -> Self {
+        // No offer is larger than this, so none passes that the tenant has not saved up for.
+        let at_once = max_bytes.saturating_add(OFFER_BYTES);
+        let rate = Rate::new(OFFERED_BYTES_PER_SECOND, at_once).expect("both are more than zero");
         Self {
             max_bytes,
             kept: BTreeMap::new(),
             kept_bytes: 0,
             uses: 0,
-            offers: Allowance::new(OFFERED_BYTES_PER_SECOND, max_bytes.saturating_add(OFFER_BYTES)),
+            offers: Bucket::new(rate, Instant::default()),
             reading_bytes: Arc::default(),
             hits: 0,
             misses: 0,
@@ -113,7 +116,7 @@ impl ImageCache {
         let reading_bytes = self.reading_bytes.load(Ordering::Relaxed);
         let is_admitted = bytes <= self.max_bytes
             && reading_bytes.saturating_add(bytes) <= READING_BYTES_MAX
-            && self.offers.take(now, bytes + OFFER_BYTES);
+            && self.offers.take(now, bytes + OFFER_BYTES).is_ok();
         if !is_admitted {
             self.refused += 1;
             return None;

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 use vgpu_proto::ImageDigest;
 use vgpu_proto::limits::{IMAGE_BYTES_MAX, KEPT_IMAGE_BYTES_MIN};
-use vgpu_sched::{Allowance, TenantId};
+use vgpu_sched::{Bucket, Instant, Rate, TenantId};
 use vgpu_window::WindowError;
 use vgpu_window::sealed::{Draft, read_file};
 
@@ -26,8 +26,9 @@ const QUESTIONS_PER_SECOND: u64 = 100;
 const QUESTIONS_AT_ONCE: u64 = 256;
 
 /// What a session may ask.
-pub(super) fn questions() -> Allowance {
-    Allowance::new(QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE)
+pub(super) fn questions() -> Bucket {
+    let rate = Rate::new(QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE).expect("both are more than zero");
+    Bucket::new(rate, Instant::default())
 }
 
 impl Daemon {
@@ -35,7 +36,7 @@ impl Daemon {
     pub(super) fn image_requested(&mut self, id: SessionId, request: u64, digest: ImageDigest, bytes: u64) {
         let now = self.clock.now();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let may_ask = session.questions.take(now, 1);
+        let may_ask = session.questions.take(now, 1).is_ok();
         let cache = &mut self.images[session.tenant.0 as usize];
         let found = may_ask.then(|| cache.find(digest, bytes)).flatten();
         session.send_image(request, found.as_deref());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 use vgpu_core::broker::Held;
 use vgpu_proto::handshake::GuestProcess;
-use vgpu_sched::{Allowance, Deadline, Instant, TenantId};
+use vgpu_sched::{Bucket, Deadline, Instant, TenantId};
 
 use crate::api::{CountsBody, GuestBody, SessionBody, SessionState};
 use crate::wire::{ChannelError, SessionCounts, ToWorker, WatchedChannel};
@@ -31,7 +31,7 @@ pub(super) struct Session {
     /// Counts were asked for and did not come yet.
     pub asked: bool,
     /// Questions for images that it may still ask.
-    pub questions: Allowance,
+    pub questions: Bucket,
     /// While an image that the worker offered is read or waits for that. Dropped with the session, it ends the waiting.
     pub offering: Option<oneshot::Sender<()>>,
     /// Why it ends, once that is known.

@@ -217,7 +217,7 @@ fn who_offers_or_asks_too_much_is_refused() {
     assert_eq!((rig.images(0).kept, rig.images(0).refused), (1, 2));
     let digest = Sha256::digest(&image).into();
     let questions = &mut rig.daemon.sessions.get_mut(&SessionId(1)).unwrap().questions;
-    assert!(questions.take(later, QUESTIONS_AT_ONCE));
+    assert_eq!(questions.take(later, QUESTIONS_AT_ONCE), Ok(()));
     assert!(rig.ask(1, digest, BYTES).is_none());
     assert!(rig.ask(0, digest, BYTES).is_some(), "other sessions may ask");
     assert_eq!((rig.cause(0), rig.cause(1)), (None, None));
