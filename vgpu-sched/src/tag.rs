@@ -36,6 +36,17 @@ impl Tag {
         }
     }
 
+    /// Takes back service of a `span`, that was counted before.
+    pub(crate) fn returned(&mut self, span: Duration) {
+        let millionths = i128::from(self.share.millionths());
+        let scaled = i128::from(span.as_nanos()) * i128::from(Share::WHOLE.millionths());
+        let left = i128::from(self.carry) - scaled;
+        let nanos = u64::try_from(-left.div_euclid(millionths)).unwrap_or(0);
+        self.at = Instant::from_nanos(self.at.as_nanos().saturating_sub(nanos));
+        self.carry =
+            u32::try_from(left.rem_euclid(millionths)).expect("a remainder is less than its 32-bit divisor");
+    }
+
     /// Service of a `span`.
     pub(crate) fn served(&mut self, span: Duration) {
         // 2^64 nanoseconds times 2^20 millionths fit in 128 bits with room to spare, and so does the carry.
@@ -66,6 +77,10 @@ mod tests {
             whole.served(Duration::from_nanos(spans.iter().sum()));
             prop_assert_eq!(parts.at(), whole.at());
             prop_assert_eq!(parts.carry, whole.carry);
+            for span in &spans {
+                parts.returned(Duration::from_nanos(*span));
+            }
+            prop_assert_eq!((parts.at(), parts.carry), (start, 0), "what is taken back was never counted");
         }
     }
 

@@ -41,15 +41,45 @@ impl Leases {
             return;
         }
         let mut payers: u64 = 0;
-        let mut regular = false;
         for at in 0..self.holders.len() {
-            if self.holders[at].overrun || !core::mem::replace(&mut regular, true) {
+            if self.pays(at) {
                 payers += 1;
                 self.bill(at, start, span);
             }
         }
         self.totals.busy_ns += span.as_nanos();
         self.totals.shared_ns += span.as_nanos() * (payers - 1);
+    }
+
+    /// Whether a holder pays for the time that passes now.
+    fn pays(&self, at: usize) -> bool {
+        self.holders[at].overrun || self.holders[..at].iter().all(|older| older.overrun)
+    }
+
+    /// Whether somebody else pays for it as well.
+    fn is_shared(&self, at: usize) -> bool {
+        (0..self.holders.len()).any(|other| other != at && self.pays(other))
+    }
+
+    /// Takes a lease away that ended at `end`, which is [`Self::payers_since`] or later. What was billed since then goes
+    /// back to its holder, and is billed to the one that begins to pay by that.
+    pub(super) fn end_lease(&mut self, at: usize, end: Instant) -> Holder {
+        let late = self.now.since(end);
+        let heir = (at + 1..self.holders.len()).find(|heir| !self.pays(*heir));
+        if late > Duration::default() && self.pays(at) {
+            self.refund(at, late);
+        }
+        let holder = self.holders.remove(at);
+        self.payers_since = end;
+        if let Some(heir) = heir.map(|heir| heir - 1)
+            && late > Duration::default()
+            && self.pays(heir)
+        {
+            self.bill(heir, end, late);
+            let shared = self.is_shared(heir);
+            *if shared { &mut self.totals.shared_ns } else { &mut self.totals.busy_ns } += late.as_nanos();
+        }
+        holder
     }
 
     /// Nobody used the GPU. Debts shrink as if every tenant had used its share.
@@ -62,7 +92,6 @@ impl Leases {
 
     fn bill(&mut self, at: usize, start: Instant, span: Duration) {
         let slot = self.holders[at].slot;
-        self.holders[at].billed_ns += span.as_nanos();
         self.totals.billed_ns += span.as_nanos();
         let tenant = &mut self.tenants[slot as usize];
         tenant.billed_ns += span.as_nanos();
@@ -125,26 +154,36 @@ impl Leases {
     }
 
     /// Takes back what was billed to a holder after its lease had ended.
-    pub(super) fn refund(&mut self, at: usize, span: Duration) {
-        let Holder { slot, billed_ns, .. } = self.holders[at];
-        let nanos = span.as_nanos().min(billed_ns);
-        let competes = self.competes(slot);
-        let tenant = &mut self.tenants[slot as usize];
-        self.holders[at].billed_ns -= nanos;
-        tenant.billed_ns -= nanos;
-        self.totals.billed_ns -= nanos;
+    fn refund(&mut self, at: usize, span: Duration) {
+        let Holder { slot, .. } = self.holders[at];
         // Where another one paid as well, the GPU was busy all the same.
-        let shared = nanos.min(if self.holders.len() > 1 { self.totals.shared_ns } else { 0 });
-        self.totals.shared_ns -= shared;
-        self.totals.busy_ns -= nanos - shared;
+        let shared = self.is_shared(at);
+        *if shared { &mut self.totals.shared_ns } else { &mut self.totals.busy_ns } -= span.as_nanos();
+        self.totals.billed_ns -= span.as_nanos();
+        let tenant = &mut self.tenants[slot as usize];
+        tenant.billed_ns -= span.as_nanos();
+        if let Some(tag) = &mut tenant.reservation {
+            tag.returned(span);
+        }
+        if let Some(cap) = &mut tenant.cap {
+            cap.tag.returned(span);
+        }
         // Rounded down, as the charge was rounded up.
-        let by = i128::from(nanos) * NANO / i128::from(tenant.weight);
-        if competes {
+        let by = i128::from(span.as_nanos()) * NANO / i128::from(tenant.weight);
+        // Its debt came last, so it goes first.
+        let Some(member) = tenant.member else {
             tenant.time -= by;
+            return;
+        };
+        let counted = (by - (tenant.time - member)).max(0);
+        tenant.time -= by;
+        if counted > 0 {
             tenant.member = Some(tenant.time);
-            self.clock.moved(tenant.weight, -by);
-        } else {
-            tenant.time = (tenant.time - by).max(tenant.member.unwrap_or(tenant.time - by));
+            self.clock.moved(tenant.weight, -counted);
+            if self.sets.leaving.contains(slot) {
+                self.sets.leaving.insert(slot, tenant.time);
+                self.cross();
+            }
         }
     }
 }

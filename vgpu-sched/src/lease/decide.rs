@@ -65,8 +65,9 @@ impl Leases {
         let holder = self.holders[at];
         if let Some(revoked) = holder.revoked {
             let late = !holder.overrun && self.now >= self.overrun_at(&holder, revoked);
-            // Whom nobody waits for may take its time.
-            return (late && self.sets.waiting() > 0).then(|| self.overrun(at));
+            // Whom nobody waits for may take its time; whoever was handed the GPU waits for its end, too.
+            let in_the_way = self.sets.waiting() > 0 || self.holders.len() > at + 1;
+            return (late && in_the_way).then(|| self.overrun(at));
         }
         if self.tenants[holder.slot as usize].suspended {
             return Some(self.revoke(at, Reason::Suspended));
@@ -175,6 +176,7 @@ impl Leases {
         self.holders[at].overrun = true;
         // Whoever comes next moves the clock; this one does not any more.
         self.holders[at].room_ns = Some(0);
+        self.payers_since = self.now;
         self.totals.overruns += 1;
         Decision::Overrun { tenant: TenantId(self.holders[at].slot), epoch: self.holders[at].epoch }
     }
@@ -217,6 +219,7 @@ impl Leases {
             self.sets.leaving.insert(slot, member);
         }
         tenant.place = Place::Holding;
+        self.payers_since = self.now;
         tenant.epoch += 1;
         tenant.leases += 1;
         self.totals.leases += 1;
@@ -233,7 +236,6 @@ impl Leases {
             hand_off: None,
             overrun: false,
             idle_since: None,
-            billed_ns: 0,
         });
         // The deadline was set for this quantum: one that has grown since waits for the next lease.
         let quantum =

@@ -71,6 +71,8 @@ pub struct Leases {
     tenants: Vec<Tenant>,
     /// Leases that are out, oldest first. At most one for each tenant; more than one only while one overruns or drains.
     holders: Vec<Holder>,
+    /// When a lease began, ended or overran last. Since then the same tenants pay.
+    payers_since: Instant,
     sets: Sets,
     /// Tenants of the latency class that have work.
     latency_active: u32,
@@ -148,6 +150,7 @@ impl Leases {
             clock: Clock::default(),
             tenants: Vec::new(),
             holders: Vec::new(),
+            payers_since: Instant::default(),
             sets: Sets::new(),
             latency_active: 0,
             weights: 0,
@@ -203,16 +206,19 @@ impl Leases {
     }
 
     /// A lease has ended: its gate is closed and its work is done, or its worker is gone. It was held for `held` since
-    /// its grant, which is what it pays, and never more than the time that passed.
+    /// its grant, which is what it pays, and never more than the time that passed. Whoever holds the GPU beside it pays
+    /// from then on.
+    ///
+    /// `held` is the caller's own measurement, for messages that take a while: who takes it from a worker believes its
+    /// guest. It ends no lease before another one began, ended or overran; so nobody gets back time that others shared.
     pub fn drained(&mut self, now: Instant, tenant: TenantId, epoch: u64, held: Duration) {
         let Some(at) = self.holder(tenant.0, epoch) else {
             self.settle(now);
             return;
         };
-        let end = self.holders[at].since.after(held).min(now.max(self.now));
+        let end = self.holders[at].since.after(held).max(self.payers_since).min(now.max(self.now));
         self.settle(end);
-        self.refund(at, self.now.since(end));
-        let holder = self.holders.remove(at);
+        let holder = self.end_lease(at, end);
         let longest = holder.quantum.as_nanos().saturating_mul(u64::from(self.config.overrun_quanta));
         let state = &mut self.tenants[holder.slot as usize];
         if let Some(revoked) = holder.revoked {

@@ -112,5 +112,4 @@ pub(super) struct Holder {
     /// It has not drained in time, and keeps nobody out any more.
     pub(super) overrun: bool,
     pub(super) idle_since: Option<Instant>,
-    pub(super) billed_ns: u64,
 }
