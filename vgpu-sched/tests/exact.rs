@@ -328,6 +328,10 @@ impl Policy for Checked {
         unreachable!("these scenarios have no operators");
     }
 
+    fn charge(&mut self, _now: Instant, _tenant: TenantId, _pause: Duration) {
+        unreachable!("these scenarios have no faults");
+    }
+
     fn lag_ns(&self, tenant: TenantId) -> i64 {
         self.leases.lag_ns(tenant)
     }

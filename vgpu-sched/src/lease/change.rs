@@ -31,11 +31,9 @@ impl Leases {
         let start = state.member.unwrap_or(v);
         let beyond = scaled((state.time - start).max(0));
         if let Some(member) = state.member {
-            // `old * (member - V) == new * (moved - V)`, so V does not move.
-            let moved = v + scaled(member - v);
+            let moved = self.clock.reweigh(old, member, new);
             state.member = Some(moved);
             state.time = moved + beyond;
-            self.clock.swap((old, member), (new, moved));
             if self.sets.leaving.contains(slot) {
                 self.sets.leaving.insert(slot, moved);
             }
@@ -44,6 +42,7 @@ impl Leases {
         }
         self.bound_debt(slot);
         self.put_back(slot, ready);
+        self.cross();
         Ok(())
     }
 

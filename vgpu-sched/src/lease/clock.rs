@@ -87,10 +87,19 @@ impl Clock {
         }
     }
 
-    /// A member gets another weight and time, of the same lag.
-    pub(super) fn swap(&mut self, old: (u32, i128), new: (u32, i128)) {
-        self.sum += i128::from(new.0) * new.1 - i128::from(old.0) * old.1;
-        self.weight = self.weight - u64::from(old.0) + u64::from(new.0);
+    /// A member gets another weight, and the time at which it has the same lag; that time.
+    pub(super) fn reweigh(&mut self, old: u32, time: i128, new: u32) -> i128 {
+        let (now, is_whole) = (self.now(), self.has_reached(self.now()));
+        self.sum -= i128::from(old) * time;
+        self.weight = self.weight - u64::from(old) + u64::from(new);
+        // `old * (time - V) == new * (moved - V)`, so V does not move. What rounding leaves of it must not let V fall:
+        // divided by fewer weights it would count for more.
+        let weight = i128::from(self.weight);
+        let least = if is_whole { now * weight } else { (now - 1) * weight + 1 };
+        let moved = now + div_ceil((time - now) * i128::from(old), new);
+        let moved = moved.max(div_ceil(least - self.sum, new));
+        self.sum += i128::from(new) * moved;
+        moved
     }
 
     /// A member's time moves.

@@ -137,11 +137,7 @@ impl Leases {
     pub(super) fn retire(&mut self, slot: Slot) {
         self.unseat(slot);
         if let Some(member) = self.tenants[slot as usize].member {
-            if self.clock.has_reached(member) {
-                self.leave(slot);
-            } else {
-                self.sets.leaving.insert(slot, member);
-            }
+            self.sets.leaving.insert(slot, member);
             self.cross();
         }
     }

@@ -17,7 +17,7 @@ pub struct Extremes {
 }
 
 /// All checks of one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checks {
     views: Vec<LeaseView>,
     weights: Vec<i128>,
@@ -29,6 +29,8 @@ pub struct Checks {
     least: Vec<Vec<Option<i128>>>,
     waits: Vec<Option<Wait>>,
     overlaps: u64,
+    /// Somebody was given another weight: what it owed before is paid at another pace than others counted on.
+    reweighed: bool,
     pub extremes: Extremes,
 }
 
@@ -57,6 +59,7 @@ impl Checks {
             least: vec![vec![None; count]; count],
             waits: vec![None; count],
             overlaps: 0,
+            reweighed: false,
             extremes: Extremes::default(),
         }
     }
@@ -65,6 +68,7 @@ impl Checks {
         let views = views(world);
         let weights = weights(world);
         let operated = world.notes.contains(&Note::Operated);
+        self.reweighed |= weights != self.weights;
         self.conservation(world, &views);
         self.work_conservation(world, &views);
         self.memory(world, &views, operated);
@@ -133,12 +137,14 @@ impl Checks {
         }
     }
 
-    /// The most that anybody may be owed: the longest ceiling, and a lease of each tenant that goes first by its class.
+    /// The most that anybody may be owed: the longest ceiling, and a lease of each tenant that goes first by its class;
+    /// another one once weights have changed.
     fn most(&self, world: &World<Leases>) -> i128 {
         let longest = self.ceilings.iter().max().copied().unwrap_or(0);
         let first = self.ceilings.iter().zip(&world.guests);
         let latency = first.filter(|(_, guest)| guest.spec.config.class == Class::Latency);
-        longest + latency.map(|(ceiling, _)| ceiling).sum::<i128>()
+        let reweighed = if self.reweighed { longest } else { 0 };
+        longest + reweighed + latency.map(|(ceiling, _)| ceiling).sum::<i128>()
     }
 
     /// B1, B7, B8: over no interval in which `i` competes does any `j`, whatever it does, gain more than the bound.

@@ -21,6 +21,8 @@ pub enum Behaviour {
     Forgetful { nap_ns: u64 },
     /// Gives the GPU back just before its quantum ends, and wants it again a moment later.
     Dodger { stop_after_ns: u64 },
+    /// Does nothing by itself.
+    Scripted,
 }
 
 /// A tenant of a scenario.
@@ -146,6 +148,7 @@ impl Guest {
                 self.work_ns = ENDLESS;
                 None
             }
+            Behaviour::Scripted => None,
         }
     }
 

@@ -7,11 +7,12 @@ pub mod gps;
 pub mod guest;
 pub mod policy;
 pub mod scenario;
+pub mod script;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use vgpu_sched::{Class, Decision, Duration, Instant, LeaseConfig, Reason, TenantId};
+use vgpu_sched::{Class, Decision, Duration, Instant, LeaseConfig, Leases, Reason, TenantId};
 
 use self::guest::{Behaviour, Guest, Run};
 use self::policy::Policy;
@@ -29,6 +30,8 @@ enum Event {
     Kernel(usize, u64),
     /// An operator, or fate, does something.
     Op(usize),
+    /// The watchdog kills the worker of a lease that overran.
+    Kill(usize, u64),
     Timer,
 }
 
@@ -40,11 +43,23 @@ pub enum Note {
     Revoked { tenant: usize, reason: Reason },
     Overrun { tenant: usize },
     Drained { tenant: usize, held_ns: u64 },
+    Killed { tenant: usize },
     Operated,
 }
 
+/// What the host does about leases that overrun.
+#[derive(Clone, Copy, Debug)]
+pub struct Watchdog {
+    /// How long after it was told that a lease overran it kills the worker.
+    pub kill_after_ns: u64,
+    /// How long that stops everybody.
+    pub pause_ns: u64,
+    /// How long until the tenant has another worker.
+    pub back_ns: u64,
+}
+
 /// A GPU, its tenants and the policy that shares it among them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World<P> {
     pub policy: P,
     pub guests: Vec<Guest>,
@@ -56,6 +71,8 @@ pub struct World<P> {
     /// Time in which somebody held the GPU, as the simulator saw it.
     pub busy_ns: u64,
     pub latency_held_ns: u64,
+    /// What becomes of a lease that overruns, if anything.
+    pub watchdog: Option<Watchdog>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     ops: Vec<(u64, Op)>,
     count: u64,
@@ -84,6 +101,7 @@ impl<P: Policy> World<P> {
             digest: scenario.seed,
             busy_ns: 0,
             latency_held_ns: 0,
+            watchdog: None,
             events: BinaryHeap::new(),
             ops: scenario.ops.clone(),
             count: 0,
@@ -109,9 +127,16 @@ impl<P: Policy> World<P> {
             Event::Work(tenant) => self.work(tenant),
             Event::Kernel(tenant, number) => self.kernel_done(tenant, number),
             Event::Op(op) => self.operate(self.ops[op].1),
+            Event::Kill(tenant, epoch) => self.kill(tenant, epoch),
             // An earlier one may have been set since; then this one is for nobody.
             Event::Timer => self.timer = self.timer.filter(|set| *set != now),
         }
+        self.decide();
+        Some(self.now)
+    }
+
+    /// All that is to be done now, and when to look again.
+    fn decide(&mut self) {
         while let Some(decision) = self.policy.poll(at(self.now)) {
             self.obey(decision);
         }
@@ -120,7 +145,6 @@ impl<P: Policy> World<P> {
             self.timer = timer;
             self.push(next, Event::Timer);
         }
-        Some(self.now)
     }
 
     fn pass(&mut self, now: u64) {
@@ -170,7 +194,7 @@ impl<P: Policy> World<P> {
         let owed = self.policy.lag_ns(id(tenant));
         let guest = &mut self.guests[tenant];
         let Some(run) = &mut guest.run else { return };
-        if run.kernel.is_some() || run.revoked {
+        if run.kernel.is_some() || run.revoked || guest.spec.behaviour == Behaviour::Scripted {
             return;
         }
         if guest.work_ns == 0 {
@@ -243,15 +267,31 @@ impl<P: Policy> World<P> {
                 let run = self.guests[tenant].run.as_mut().expect("who is revoked holds a lease");
                 assert!(!run.revoked, "a lease is revoked once");
                 run.revoked = true;
-                if run.kernel.is_none() {
+                let waits = run.kernel.is_some();
+                if !waits && self.guests[tenant].spec.behaviour != Behaviour::Scripted {
                     self.drain(tenant);
                 }
             }
-            Decision::Overrun { tenant, .. } => {
-                self.note(Note::Overrun { tenant: tenant.0 as usize }, 1 << 42);
+            Decision::Overrun { tenant, epoch } => {
+                let tenant = tenant.0 as usize;
+                self.note(Note::Overrun { tenant }, 1 << 42);
+                if let Some(watchdog) = self.watchdog {
+                    self.push(self.now + watchdog.kill_after_ns, Event::Kill(tenant, epoch));
+                }
             }
             _ => unreachable!("the simulator knows all decisions"),
         }
+    }
+
+    /// Ends a lease by force, if it is still out. The guest starts a new worker after a while.
+    fn kill(&mut self, tenant: usize, epoch: u64) {
+        let Some(watchdog) = self.watchdog else { return };
+        if self.guests[tenant].run.is_none_or(|run| run.epoch != epoch) {
+            return;
+        }
+        self.note(Note::Killed { tenant }, 1 << 44);
+        self.operate(Op::Crash { tenant, back_ns: watchdog.back_ns });
+        self.operate(Op::Pause { tenant, pause_ns: watchdog.pause_ns });
     }
 
     fn operate(&mut self, op: Op) {
@@ -278,6 +318,9 @@ impl<P: Policy> World<P> {
                 }
                 self.push(self.now + back_ns, Event::Work(tenant));
             }
+            Op::Pause { tenant, pause_ns } => {
+                self.policy.charge(now, id(tenant % count), Duration::from_nanos(pause_ns));
+            }
             Op::Depart { tenant } => {
                 self.guests[tenant % count].gone = true;
                 self.operate(Op::Crash { tenant, back_ns: 0 });
@@ -287,6 +330,30 @@ impl<P: Policy> World<P> {
                 self.push(self.now, Event::Work(tenant % count));
             }
         }
+    }
+}
+
+impl World<Leases> {
+    /// The host's daemon goes and comes back: what was out is over, and of each tenant it knows the debt.
+    pub fn restart(&mut self, config: LeaseConfig, debts: bool) {
+        for tenant in 0..self.guests.len() {
+            if self.guests[tenant].run.is_some() {
+                self.drain(tenant);
+            }
+        }
+        let tenants: Vec<_> = self.guests.iter().map(|guest| guest.spec.config).collect();
+        let old = std::mem::replace(&mut self.policy, Policy::new(config, &tenants));
+        let now = at(self.now);
+        for (tenant, guest) in self.guests.iter().enumerate() {
+            if debts {
+                self.policy.restore_debt(now, id(tenant), old.debt(id(tenant)));
+            }
+            if guest.told {
+                self.policy.runnable(now, id(tenant));
+            }
+        }
+        self.timer = None;
+        self.decide();
     }
 }
 

@@ -14,6 +14,7 @@ pub trait Policy {
     fn next_timer(&self) -> Option<Instant>;
     fn set_weight(&mut self, now: Instant, tenant: TenantId, weight: Weight);
     fn set_suspended(&mut self, now: Instant, tenant: TenantId, suspended: bool);
+    fn charge(&mut self, now: Instant, tenant: TenantId, pause: Duration);
     /// What a tenant is owed, where the policy knows.
     fn lag_ns(&self, tenant: TenantId) -> i64;
 }
@@ -54,6 +55,10 @@ impl Policy for Leases {
     fn set_suspended(&mut self, now: Instant, tenant: TenantId, suspended: bool) {
         let done = if suspended { self.suspend(now, tenant) } else { self.resume(now, tenant) };
         done.expect("the tenant is known");
+    }
+
+    fn charge(&mut self, now: Instant, tenant: TenantId, pause: Duration) {
+        self.charge(now, tenant, pause);
     }
 
     fn lag_ns(&self, tenant: TenantId) -> i64 {
@@ -159,6 +164,10 @@ impl<O: Order> Policy for Turns<O> {
     fn set_suspended(&mut self, _now: Instant, tenant: TenantId, suspended: bool) {
         self.suspended[tenant.0 as usize] = suspended;
         self.follow(tenant.0 as usize);
+    }
+
+    fn charge(&mut self, _now: Instant, tenant: TenantId, pause: Duration) {
+        self.order.charge(tenant.0 as usize, pause.as_nanos());
     }
 
     fn lag_ns(&self, _tenant: TenantId) -> i64 {

@@ -24,6 +24,11 @@ pub enum Op {
         tenant: usize,
         back_ns: u64,
     },
+    /// A fault of its stops everybody for a while.
+    Pause {
+        tenant: usize,
+        pause_ns: u64,
+    },
     Depart {
         tenant: usize,
     },
@@ -87,6 +92,7 @@ fn ops() -> impl Strategy<Value = (u64, Op)> {
         tenant.clone().prop_map(|tenant| Op::Suspend { tenant }),
         tenant.clone().prop_map(|tenant| Op::Resume { tenant }),
         (tenant.clone(), 0..20 * MS).prop_map(|(tenant, back_ns)| Op::Crash { tenant, back_ns }),
+        (tenant.clone(), 0..200 * MS).prop_map(|(tenant, pause_ns)| Op::Pause { tenant, pause_ns }),
         tenant.clone().prop_map(|tenant| Op::Depart { tenant }),
         tenant.prop_map(|tenant| Op::Return { tenant }),
     ];
