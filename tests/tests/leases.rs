@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ const WORDS: usize = 1 << 16;
 /// Launches that a greedy guest keeps queued.
 const QUEUED: u32 = 4;
 
+/// Held by each test: they share out the machine's processors, of which others would take some.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A guest that has a kernel ready.
 struct Guest {
     stream: Stream,
@@ -30,7 +34,7 @@ impl Guest {
     fn connect(socket: &PathBuf) -> Self {
         let client = Client::builder().socket(socket).answer_timeout(DEADLINE).connect().unwrap();
         let context = client.context().unwrap();
-        let fill = context.load_module(&ptx("tiny")).unwrap().function("fill").unwrap();
+        let fill = context.load_module(ptx("tiny")).unwrap().function("fill").unwrap();
         let (stream, words) = (context.stream().unwrap(), context.alloc(WORDS).unwrap());
         Self { stream, fill, words, _context: context, _client: client }
     }
@@ -67,11 +71,12 @@ fn figure(host: &Host, tenant: &str, name: &str) -> u64 {
 
 fn two_tenants(alice: &str, bob: &str) -> Host {
     let builder = HostBuilder::default().soft("memory_bytes = 1073741824, threads = 1");
-    builder.tenant("alice", 64 << 20, alice).tenant("bob", 64 << 20, bob).start()
+    builder.tenant("alice", 256 << 20, alice).tenant("bob", 256 << 20, bob).start()
 }
 
 #[test]
 fn two_tenants_share_the_gpu_by_weight() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = two_tenants("weight = 300", "weight = 100");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -110,6 +115,7 @@ fn two_tenants_share_the_gpu_by_weight() {
 
 #[test]
 fn a_stopped_daemon_holds_nobody_up_and_takes_over_again() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = two_tenants("", "");
     let guests = ["alice", "bob"].map(|name| Guest::connect(&host.socket(name)));
     let (stop, frozen) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -147,6 +153,7 @@ fn a_stopped_daemon_holds_nobody_up_and_takes_over_again() {
 
 #[test]
 fn an_endless_kernel_is_ended_when_another_tenant_waits() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = two_tenants("max_kernel_ms = 300", "");
     let mut hog = host.guest("alice", &["endless"]);
     hog.until("running");
@@ -169,6 +176,7 @@ fn an_endless_kernel_is_ended_when_another_tenant_waits() {
 
 #[test]
 fn a_stream_that_waits_for_its_guest_is_no_hang() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = two_tenants("max_kernel_ms = 100", "");
     let parked = Guest::connect(&host.socket("alice"));
     let flag = parked._context.alloc::<u32>(1).unwrap();
@@ -188,9 +196,30 @@ fn a_stream_that_waits_for_its_guest_is_no_hang() {
 
 #[test]
 fn without_leases_the_hardware_serves_all() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = HostBuilder::default().gpu("leases = false").tenant("alice", 64 << 20, "").start();
     let guest = Guest::connect(&host.socket("alice"));
     guest.launch();
     guest.stream.synchronize().unwrap();
     assert_eq!(figure(&host, "alice", "leases"), 0);
+}
+
+#[test]
+fn a_tenants_rate_holds_over_its_sessions() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = two_tenants("launches_per_s = 50\nlaunches_burst = 10", "");
+    let guests = [0, 1].map(|_| Guest::connect(&host.socket("alice")));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for guest in &guests {
+            scope.spawn(|| {
+                for _ in 0..30 {
+                    guest.launch();
+                    guest.stream.synchronize().unwrap();
+                }
+            });
+        }
+    });
+    // Sixty at fifty a second, of which the burst and what was not told yet may pass at once.
+    assert!(begun.elapsed() >= Duration::from_millis(800), "{:?}", begun.elapsed());
 }

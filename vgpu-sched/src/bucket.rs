@@ -107,10 +107,7 @@ impl Bucket {
         self.fill(now);
         let needed = i128::from(count.min(self.rate.burst)) * PARTS;
         if self.level < needed {
-            let missing = needed - self.level;
-            let per_nano = i128::from(self.rate.per_second);
-            let nanos = u64::try_from((missing + per_nano - 1) / per_nano).unwrap_or(u64::MAX);
-            return Err(self.last.after(Duration::from_nanos(nanos)));
+            return Err(self.ready_at(needed - self.level));
         }
         self.charge(count);
         Ok(())
@@ -122,6 +119,19 @@ impl Bucket {
         let floor = -i128::from(u64::MAX) * PARTS;
         self.level = (self.level - i128::from(count) * PARTS).max(floor);
         self.invariants();
+    }
+
+    /// When nothing is owed any more; none where nothing is.
+    pub fn due(&mut self, now: Instant) -> Option<Instant> {
+        self.fill(now);
+        (self.level < 0).then(|| self.ready_at(-self.level))
+    }
+
+    /// When so many parts will have come in.
+    fn ready_at(&self, missing: i128) -> Instant {
+        let per_nano = i128::from(self.rate.per_second);
+        let nanos = u64::try_from((missing + per_nano - 1) / per_nano).unwrap_or(u64::MAX);
+        self.last.after(Duration::from_nanos(nanos))
     }
 
     /// Gives tokens back that were taken for what did not happen.
@@ -167,6 +177,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_owed_is_due_when_it_has_come_in() {
+        let at = |ms| Instant::default().after(Duration::from_millis(ms));
+        let mut bucket = Bucket::new(Rate::new(1_000, 10).unwrap(), at(0));
+        assert_eq!(bucket.due(at(0)), None);
+        bucket.charge(10);
+        assert_eq!(bucket.due(at(0)), None, "an empty bucket owes nothing");
+        bucket.charge(5);
+        assert_eq!(
+            (bucket.due(at(0)), bucket.due(at(4)), bucket.due(at(5))),
+            (Some(at(5)), Some(at(5)), None)
+        );
+    }
 
     #[test]
     fn a_rate_lets_something_pass() {

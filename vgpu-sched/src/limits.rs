@@ -54,6 +54,11 @@ impl Limits {
         taken
     }
 
+    /// When nothing of a limit is owed any more, for what was counted by [`Self::charge`]; none where nothing is.
+    pub fn due(&mut self, now: Instant, limit: Limit) -> Option<Instant> {
+        self.buckets[limit as usize].as_mut()?.due(now)
+    }
+
     /// Counts what has happened already, such as GPU time.
     pub fn charge(&mut self, limit: Limit, count: u64) {
         if let Some(bucket) = &mut self.buckets[limit as usize] {

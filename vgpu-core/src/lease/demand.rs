@@ -18,6 +18,9 @@ const DRAINED: u64 = 40;
 const PROGRESS: u64 = 48;
 const IN_FLIGHT: u64 = 56;
 const UNGATED: u64 = 64;
+const LAUNCHES: u64 = 72;
+const COPIED: u64 = 80;
+const CALLS: u64 = 88;
 
 const IN_PAGE: &str = "each word lies in the page, at a multiple of its size";
 
@@ -56,6 +59,20 @@ pub struct Demand {
     pub in_flight: InFlight,
     /// How long it has run without a lease.
     pub ungated: Duration,
+    /// What its guest has asked for.
+    pub counts: Counts,
+}
+
+/// What a guest has asked for since its session began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "gate and broker build it")]
+pub struct Counts {
+    /// Launches of kernels and graphs.
+    pub launches: u64,
+    /// Bytes of copies.
+    pub copied_bytes: u64,
+    /// Calls that take the host's time without the GPU.
+    pub calls: u64,
 }
 
 /// The worker's side.
@@ -111,6 +128,13 @@ impl DemandWriter {
         self.store(PROGRESS, progress);
     }
 
+    /// What the guest has asked for so far.
+    pub(crate) fn count(&self, counts: Counts) {
+        self.store(LAUNCHES, counts.launches);
+        self.store(COPIED, counts.copied_bytes);
+        self.store(CALLS, counts.calls);
+    }
+
     /// How long all in all there was no lease.
     pub(crate) fn ungated(&self, span: Duration) {
         self.store(UNGATED, span.as_nanos());
@@ -154,6 +178,7 @@ impl DemandReader {
                 _ => InFlight::Running,
             },
             ungated: Duration::from_nanos(load(UNGATED)),
+            counts: Counts { launches: load(LAUNCHES), copied_bytes: load(COPIED), calls: load(CALLS) },
         }
     }
 }
@@ -179,6 +204,8 @@ mod tests {
         writer.drain(2);
         writer.report(InFlight::Parked, 9);
         writer.ungated(Duration::from_nanos(11));
+        let counts = Counts { launches: 1, copied_bytes: 2, calls: 3 };
+        writer.count(counts);
         let expected = Demand {
             wants: true,
             using: 3,
@@ -188,6 +215,7 @@ mod tests {
             progress: 9,
             in_flight: InFlight::Parked,
             ungated: Duration::from_nanos(11),
+            counts,
             ..Demand::default()
         };
         assert_eq!(reader.read(at(0)), expected);

@@ -26,17 +26,48 @@ pub struct Grant {
     pub open: bool,
     /// Whether another tenant waits.
     pub contended: bool,
+    /// What is held back although the gate is open.
+    pub held: Held,
 }
+
+/// What a tenant has had too much of, by the rates that it was given, and does without until that is made up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "broker and gate build it")]
+pub struct Held {
+    /// Launches of kernels and graphs.
+    pub launches: bool,
+    /// Copies, between host and device and on the device.
+    pub copies: bool,
+    /// Calls that take the host's time without the GPU. Sessions do not read on while they are held back.
+    pub calls: bool,
+}
+
+impl Held {
+    /// Whether anything is.
+    pub const fn any(self) -> bool {
+        self.launches || self.copies || self.calls
+    }
+}
+
+/// Bits of the word below the epoch.
+const EPOCH_SHIFT: u32 = 5;
 
 impl Grant {
     /// As the page has it.
     pub(crate) const fn to_word(self) -> u64 {
-        self.epoch << 2 | (self.contended as u64) << 1 | self.open as u64
+        let Held { launches, copies, calls } = self.held;
+        self.epoch << EPOCH_SHIFT
+            | (calls as u64) << 4
+            | (copies as u64) << 3
+            | (launches as u64) << 2
+            | (self.contended as u64) << 1
+            | self.open as u64
     }
 
     /// From the page.
     pub(crate) const fn from_word(word: u64) -> Self {
-        Self { epoch: word >> 2, open: word & 1 != 0, contended: word & 2 != 0 }
+        let held = Held { launches: word & 4 != 0, copies: word & 8 != 0, calls: word & 16 != 0 };
+        Self { epoch: word >> EPOCH_SHIFT, open: word & 1 != 0, contended: word & 2 != 0, held }
     }
 }
 
@@ -137,8 +168,11 @@ mod tests {
         let (writer, file) = GrantWriter::create().unwrap();
         let reader = GrantReader::map(file.as_fd()).unwrap();
         assert_eq!(reader.grant(), Grant::default());
-        for (epoch, open, contended) in [(1, true, false), (u64::MAX >> 2, false, true), (7, true, true)] {
-            let grant = Grant { epoch, open, contended };
+        for bits in 0_u32..32 {
+            let bit = |at: u32| bits >> at & 1 != 0;
+            let held = Held { launches: bit(2), copies: bit(3), calls: bit(4) };
+            let epoch = if bit(0) { u64::MAX >> EPOCH_SHIFT } else { 7 };
+            let grant = Grant { epoch, open: bit(0), contended: bit(1), held };
             writer.publish(grant);
             assert_eq!((reader.grant(), writer.grant()), (grant, grant));
         }

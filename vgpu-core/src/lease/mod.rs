@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use vgpu_sched::{Duration, Instant};
 
-pub use self::demand::{Demand, DemandReader, DemandWriter, InFlight};
-pub use self::grant::{Grant, GrantReader, GrantWriter};
+pub use self::demand::{Counts, Demand, DemandReader, DemandWriter, InFlight};
+pub use self::grant::{Grant, GrantReader, GrantWriter, Held};
 
 /// Bytes of each page: one page of memory.
 pub const PAGE_BYTES: u64 = 4_096;
@@ -49,6 +49,9 @@ pub struct GateConfig {
     /// The same while nobody waits. 20 ms where nothing is said. Until then its tenant is billed, and after it the next
     /// launch waits for a grant.
     pub idle_grace_alone: Duration,
+    /// What a worker may add to its counts before it calls the broker for it: a small part of what the tenant's rates allow
+    /// at once. Without bound where nothing is said, for a tenant without rates.
+    pub report: Counts,
 }
 
 impl Default for GateConfig {
@@ -59,6 +62,7 @@ impl Default for GateConfig {
             stall: Duration::from_millis(2),
             idle_grace: Duration::from_nanos(150_000),
             idle_grace_alone: Duration::from_millis(20),
+            report: Counts { launches: u64::MAX, copied_bytes: u64::MAX, calls: u64::MAX },
         }
     }
 }

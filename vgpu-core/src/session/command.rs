@@ -25,6 +25,8 @@ pub(super) struct Command {
     pub(super) action: Action,
     /// What it is to the gate, where it needs the lease.
     pub(super) unit: Option<Unit>,
+    /// Whether it copies bytes.
+    pub(super) copies: bool,
 }
 
 /// What submitting a command means.

@@ -147,6 +147,9 @@ impl Dispatcher {
 
     /// Reads a batch; returns how many frames, and whether the ring is empty now.
     fn read(&mut self, jobs: &mut Vec<Job>) -> Result<(u32, bool), Violation> {
+        if self.core.reads_nothing() {
+            return Ok((0, false));
+        }
         let words = self.core.session.words.clone();
         let tail = words.word64(RING_TAIL).load(Ordering::Acquire);
         let (mut frames, before) = (0, self.reader.head());
@@ -168,7 +171,8 @@ impl Dispatcher {
         self.core.mark_touched();
         let Some(next) = self.core.before_sleep() else { return };
         let timeout = [timeout, next].into_iter().flatten().min();
-        self.core.session.sleep(self.reader.head(), timeout);
+        let head = if self.core.reads_nothing() { None } else { Some(self.reader.head()) };
+        self.core.session.sleep(head, timeout);
         self.core.after_sleep();
     }
 }
@@ -185,7 +189,7 @@ impl Core {
             let lane = self.lanes.get(index);
             ready && lane.queue.is_empty() && lane.has_room()
         };
-        if straight && self.passes(index, command.unit) {
+        if straight && self.passes(index, command.unit, command.copies) {
             self.submit(index, command);
         } else {
             let lane = self.lanes.get(index);
@@ -311,8 +315,9 @@ impl Core {
                 }
                 Some(command) => self.lanes.is_ready(&command.after),
             };
-            let unit = self.lanes.front(index).and_then(|command| command.unit);
-            if !ready || !self.lanes.get(index).has_room() || !self.passes(index, unit) {
+            let asks =
+                self.lanes.front(index).map_or((None, false), |command| (command.unit, command.copies));
+            if !ready || !self.lanes.get(index).has_room() || !self.passes(index, asks.0, asks.1) {
                 self.held.push(index);
                 break;
             }

@@ -15,7 +15,7 @@ use vgpu_sched::{Duration, Instant};
 
 use super::forecast::{Batch, Forecasts};
 use super::state::Session;
-use crate::lease::{Grant, InFlight, LeaseEnd, STALE, TimeSource};
+use crate::lease::{Counts, Grant, InFlight, LeaseEnd, STALE, TimeSource};
 
 /// What a unit is expected to take while nothing is known of it and nobody waits: as many as a stream may have pending fill
 /// the bound.
@@ -47,6 +47,8 @@ pub(super) enum Verdict {
     Closed,
     /// Enough is in flight.
     Full,
+    /// The tenant has launched too much.
+    Held,
     /// Its stream waits for the guest.
     Parked,
 }
@@ -142,9 +144,13 @@ pub(super) struct Gate {
     waits_since: Option<Instant>,
     /// Since when the broker seems gone.
     suspect_since: Option<Instant>,
-    /// Refused in this turn: for want of the lease, and by the bound.
+    /// Refused in this turn: for want of the lease, by the bound, and by a rate.
     refused: bool,
     full: bool,
+    held: bool,
+    /// What the broker was told of, and when it was last called for that.
+    counted: Counts,
+    called: Counts,
     /// The broker was told that there is something to run; that there is not, at the end of the grace.
     wants: bool,
     idle_since: Instant,
@@ -171,6 +177,9 @@ impl Gate {
             suspect_since: None,
             refused: false,
             full: false,
+            held: false,
+            counted: Counts::default(),
+            called: Counts::default(),
             wants: false,
             idle_since: Instant::default(),
             idle_told: true,
@@ -184,6 +193,7 @@ impl Gate {
         self.refused = false;
         self.full = false;
         self.look();
+        self.held = self.holds_calls();
     }
 
     /// Looks at the grant page.
@@ -228,6 +238,10 @@ impl Gate {
     pub(super) fn verdict(&mut self, unit: Unit, lane: impl FnOnce() -> LaneView) -> Verdict {
         if self.end.grant.word() != self.seen {
             self.look();
+        }
+        if self.grant.held.launches && self.ungated.is_none() {
+            self.held = true;
+            return Verdict::Held;
         }
         if !self.is_open() {
             self.refused = true;
@@ -283,6 +297,36 @@ impl Gate {
         self.remaining().as_nanos() + expected.as_nanos().min(bound / 2) <= bound
     }
 
+    /// Whether copies are held back.
+    pub(super) fn holds_copies(&mut self) -> bool {
+        let holds = self.grant.held.copies && self.ungated.is_none();
+        self.held |= holds;
+        holds
+    }
+
+    /// Whether the session does not read on.
+    pub(super) const fn holds_calls(&self) -> bool {
+        self.grant.held.calls && self.ungated.is_none()
+    }
+
+    /// Tells the broker what the guest has asked for, and calls it where that is much.
+    #[inline]
+    pub(super) fn count(&mut self, counts: Counts) {
+        if counts == self.counted {
+            return;
+        }
+        self.counted = counts;
+        self.end.demand.count(counts);
+        let (called, report) = (self.called, self.end.config.report);
+        let much = counts.launches - called.launches >= report.launches
+            || counts.copied_bytes.wrapping_sub(called.copied_bytes) >= report.copied_bytes
+            || counts.calls - called.calls >= report.calls;
+        if much {
+            self.called = counts;
+            self.end.kick.kick();
+        }
+    }
+
     /// A unit was submitted; returns what it is expected to take, in nanoseconds.
     pub(super) fn charge(&mut self, unit: Unit) -> u64 {
         if self.units == 0 {
@@ -316,8 +360,10 @@ impl Gate {
 
     /// A turn ends. `parked` says whether all that is in flight waits for the guest; it is asked only where that matters.
     pub(super) fn end_turn(&mut self, parked: impl FnOnce() -> bool) {
-        let still =
-            self.units == 0 && !self.refused && !self.wants && self.idle_told && self.draining.is_none();
+        let still = self.units == 0
+            && !(self.refused || self.held || self.wants)
+            && self.idle_told
+            && self.draining.is_none();
         if still && self.ungated.is_none() {
             return;
         }
@@ -335,7 +381,7 @@ impl Gate {
             self.end.kick.kick();
         }
         self.tell_wants(in_flight == InFlight::Running || self.refused || self.full);
-        if self.refused || self.ungated.is_some() {
+        if self.refused || self.held || self.ungated.is_some() {
             self.watch_broker();
         } else {
             self.waits_since = None;
@@ -387,7 +433,7 @@ impl Gate {
         self.suspect_since = stale.then(|| self.suspect_since.unwrap_or(now));
         let gone = self.suspect_since.is_some_and(|since| now.since(since) >= CONFIRM);
         match self.ungated {
-            None if gone && self.refused => self.ungated = Some(now),
+            None if gone => self.ungated = Some(now),
             Some(began) if now.since(sign) <= STALE => {
                 self.ungated = None;
                 self.waits_since = None;
@@ -410,7 +456,7 @@ impl Gate {
         let now = self.end.clock.now();
         let mut next: Option<Duration> = None;
         let mut within = |span: Duration| next = Some(next.map_or(span, |next| next.min(span)));
-        if self.refused || self.ungated.is_some() {
+        if self.refused || self.held || self.ungated.is_some() {
             within(if self.suspect_since.is_some() { CONFIRM } else { LOOK_ALIVE });
         }
         if self.full {

@@ -119,7 +119,8 @@ impl Core {
             && header.op.is_some_and(Op::needs_lease)
             && !matches!(action, Action::Finished(_));
         let unit = leased.then(|| action.unit());
-        self.push(id.index(), Command { frame_bytes, reply, after, action, unit });
+        let copies = matches!(header.op, Some(Op::Memcpy | Op::MemcpyFromStaging | Op::MemcpyToStaging));
+        self.push(id.index(), Command { frame_bytes, reply, after, action, unit, copies });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use vgpu_proto::control::Closing;
 use vgpu_proto::handshake::{Limits, RegionDescription};
+use vgpu_proto::operation::Class;
 use vgpu_proto::{Op, Status, limits, window};
 use vgpu_window::{Region, Reservation, WindowError, futex};
 
@@ -20,6 +21,7 @@ use super::vmm::Vmm;
 use super::words::Words;
 use super::{CreditKind, CreditSource, ImageStore, SessionConfig, SessionSink};
 use crate::device::{Context, Device, Payer};
+use crate::lease;
 
 /// Longest sleep of a dispatcher. A guest that writes the kick word at the right moment undoes a wake from inside; what
 /// the wake was for is then seen so much later, and an idle session pays a few microseconds of a second for it.
@@ -72,6 +74,7 @@ impl Payer for Session {
 pub(super) struct Tally {
     commands: AtomicU64,
     launches: AtomicU64,
+    calls: AtomicU64,
     pub(super) bytes_copied: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) contexts: AtomicU64,
@@ -84,8 +87,20 @@ impl Tally {
         let bump =
             |counter: &AtomicU64| counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         bump(&self.commands);
-        if op == Op::LaunchKernel {
-            bump(&self.launches);
+        match op.class() {
+            _ if matches!(op, Op::LaunchKernel | Op::GraphLaunch) => bump(&self.launches),
+            Class::Quick | Class::Blocking if op != Op::Ping => bump(&self.calls),
+            _ => {}
+        }
+    }
+
+    /// What the broker is told.
+    pub(super) fn counts(&self) -> lease::Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        lease::Counts {
+            launches: read(&self.launches),
+            copied_bytes: read(&self.bytes_copied),
+            calls: read(&self.calls),
         }
     }
 }
@@ -96,7 +111,7 @@ impl Tally {
 pub struct Counts {
     /// Operations read from the ring.
     pub commands: u64,
-    /// Kernel launches read from the ring, refused ones included.
+    /// Launches of kernels and graphs read from the ring, refused ones included.
     pub launches: u64,
     /// Bytes of copies read from the ring, refused ones included.
     pub bytes_copied: u64,
@@ -310,14 +325,15 @@ impl Session {
     }
 
     /// Sleeps until a kick, a wake, or the timeout, [`SLEEP_MAX`] at most; returns at once where the guest published
-    /// past `head`.
-    pub(super) fn sleep(&self, head: u64, timeout: Option<Duration>) {
+    /// past `head`, if that matters.
+    pub(super) fn sleep(&self, head: Option<u64>, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
         let kick = self.words.word32(window::NEED_KICK);
         self.sleeping.store(true, Ordering::SeqCst);
         kick.store(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let published = self.words.word64(window::RING_TAIL).load(Ordering::SeqCst) != head;
+        let tail = self.words.word64(window::RING_TAIL).load(Ordering::SeqCst);
+        let published = head.is_some_and(|head| tail != head);
         if !published && !self.woken.load(Ordering::SeqCst) {
             futex::wait(kick, 1, Some(timeout));
         }

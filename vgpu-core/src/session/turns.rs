@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::command::Action;
 use super::dispatcher::Core;
-use super::gate::{MarkWanted, Unit, Verdict};
+use super::gate::{Gate, MarkWanted, Unit, Verdict};
 use crate::device::Work;
 
 impl Core {
@@ -33,9 +33,18 @@ impl Core {
         any
     }
 
-    /// Whether the gate lets a stream's next command pass.
-    pub(super) fn passes(&mut self, index: u32, unit: Option<Unit>) -> bool {
-        let (Some(unit), Some(gate)) = (unit, &mut self.gate) else { return true };
+    /// Whether the session does not read on, because its tenant has called too often.
+    pub(super) fn reads_nothing(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::holds_calls)
+    }
+
+    /// Whether the gate lets a stream's next command pass: what it is to the gate, and whether it copies.
+    pub(super) fn passes(&mut self, index: u32, unit: Option<Unit>, copies: bool) -> bool {
+        let Some(gate) = &mut self.gate else { return true };
+        if copies && gate.holds_copies() {
+            return false;
+        }
+        let Some(unit) = unit else { return true };
         let lanes = &self.lanes;
         gate.verdict(unit, || lanes.view(index)) == Verdict::Go
     }
@@ -66,6 +75,7 @@ impl Core {
     /// A turn ends: marks what is waited for, and tells the broker how things stand.
     pub(super) fn end_turn(&mut self) {
         let Some(gate) = &mut self.gate else { return };
+        gate.count(self.session.tally.counts());
         let lanes = &mut self.lanes;
         let wanted = gate.mark_wanted();
         if wanted != MarkWanted::No {

@@ -1,4 +1,4 @@
-//! Leases, as the daemon carries them out: one thread for each GPU whose tenants take turns.
+//! Leases and rates, as the daemon carries them out: one thread for each GPU.
 //!
 //! [`Desk`] is the daemon's side: it makes the pages of workers, and asks and changes what [`Turns`] knows, under a lock that
 //! is held for microseconds. The thread ([`thread`]) sleeps until a worker calls or something is due, and has the scheduler
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use vgpu_core::broker::{SessionId, Turns};
 use vgpu_core::lease::{DemandReader, GateConfig, GrantWriter, TimeSource as _};
 use vgpu_sched::lease::LeaseError;
-use vgpu_sched::{Instant, LeaseConfig, TenantId};
+use vgpu_sched::{Instant, LeaseConfig, Limit, TenantId};
 use vgpu_window::WindowError;
 
 pub(crate) use self::call::Caller;
@@ -65,33 +65,45 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Desk {
     shared: Arc<Shared>,
-    gate: GateConfig,
 }
 
 impl Desk {
-    /// Starts the thread of a GPU.
+    /// Starts the thread of a GPU. `leased` says whether its tenants take turns; else only their rates hold.
     pub(crate) fn start(
         gpu: usize,
         config: LeaseConfig,
+        leased: bool,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, DeskError> {
-        let turns = Turns::new(config)?;
-        let gate = turns.gate();
+        let turns = Turns::new(config, leased)?;
         let (turns, ears, over) = (Mutex::new(turns), Ears::new()?, AtomicBool::new(false));
         let shared = Arc::new(Shared { gpu, turns, ears, over });
         let run = Arc::clone(&shared);
         std::thread::Builder::new().name("vgpu-leases".into()).spawn(move || thread::run(&run, &events))?;
-        Ok(Self { shared, gate })
+        Ok(Self { shared })
     }
 
-    /// How workers hold their gates.
-    pub(crate) const fn gate(&self) -> GateConfig {
-        self.gate
+    /// How workers of a tenant hold their gates.
+    pub(crate) fn gate(&self, tenant: TenantId) -> GateConfig {
+        self.read(|turns| turns.gate(tenant))
     }
 
     /// Adds a tenant; the answer names it here.
     pub(crate) fn add(&self, tenant: &Tenant) -> Result<TenantId, LeaseError> {
-        self.with(|turns, now| turns.add(now, tenant.lease, tenant.watchdog))
+        self.with(|turns, now| {
+            let name = turns.add(now, tenant.lease, tenant.watchdog)?;
+            set_rates(turns, now, name, tenant);
+            Ok(name)
+        })
+    }
+
+    /// Has a tenant take turns as it is configured now.
+    pub(crate) fn set(&self, name: TenantId, tenant: &Tenant) -> Result<(), LeaseError> {
+        self.with(|turns, now| {
+            turns.set(now, name, tenant.lease, tenant.watchdog)?;
+            set_rates(turns, now, name, tenant);
+            Ok(())
+        })
     }
 
     /// A worker of a tenant begins.
@@ -123,6 +135,12 @@ impl Desk {
 
     fn lock(&self) -> MutexGuard<'_, Turns> {
         self.shared.turns.lock()
+    }
+}
+
+fn set_rates(turns: &mut Turns, now: Instant, name: TenantId, tenant: &Tenant) {
+    for limit in Limit::ALL {
+        turns.set_rate(now, name, limit, tenant.rates.get(limit));
     }
 }
 

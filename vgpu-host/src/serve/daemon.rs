@@ -184,11 +184,11 @@ impl Daemon {
 
     fn launch(&mut self, id: SessionId, tenant: TenantId, guest: &UnixStream) -> Result<(), LaunchError> {
         let lease = self.attach(id, tenant)?;
-        let taken = self.take_spare(id, tenant, guest, lease.as_ref());
+        let taken = self.take_spare(id, tenant, guest, &lease);
         let spare = taken.is_some();
         let (worker, sent) = match taken {
             Some(worker) => (worker, Ok(())),
-            None => self.start_worker(id, tenant, guest, lease.as_ref())?,
+            None => self.start_worker(id, tenant, guest, &lease)?,
         };
         let Taken { pid, channel, kill } = worker;
         let now = self.clock.now();
@@ -217,7 +217,7 @@ impl Daemon {
         id: SessionId,
         tenant: TenantId,
         guest: &UnixStream,
-        lease: Option<&launch::Lease>,
+        lease: &launch::Lease,
     ) -> Result<(Taken, Result<(), LaunchError>), LaunchError> {
         let (child, channel) = self.command.spawn(self.device(tenant))?;
         let pid = child.id().unwrap_or_default();

@@ -136,7 +136,7 @@ pub(super) fn send_setup(
     tenant: &Tenant,
     session: SessionId,
     guest: &UnixStream,
-    lease: Option<&Lease>,
+    lease: &Lease,
 ) -> Result<(), LaunchError> {
     // The flag belongs to the connection, not to the descriptor, and the worker reads it with threads that block.
     guest.set_nonblocking(false)?;
@@ -146,12 +146,11 @@ pub(super) fn send_setup(
         tenant: tenant.name.clone(),
         limits: tenant.limits,
         keeps_images: tenant.images_bytes > 0,
-        lease: lease.map(|lease| lease.gate.into()),
+        lease: lease.gate.into(),
         device,
     };
     channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;
-    for (part, file) in lease.into_iter().flat_map(|lease| LeasePart::ALL.into_iter().zip(lease.ends.files()))
-    {
+    for (part, file) in LeasePart::ALL.into_iter().zip(lease.ends.files()) {
         channel.try_send(&ToWorker::Lease(part), Some(file))?;
     }
     Ok(())

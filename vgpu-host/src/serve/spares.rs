@@ -188,7 +188,7 @@ impl Daemon {
         session: SessionId,
         tenant: TenantId,
         guest: &UnixStream,
-        lease: Option<&launch::Lease>,
+        lease: &launch::Lease,
     ) -> Option<Taken> {
         let gpu = self.tenant(tenant).gpu;
         loop {

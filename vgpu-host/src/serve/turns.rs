@@ -20,8 +20,8 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The leases of all GPUs.
 #[derive(Debug)]
 pub(super) struct Takers {
-    /// Of each GPU, in their order; none where the hardware's own time slices are all there is.
-    desks: Vec<Option<Desk>>,
+    /// Of each GPU, in their order.
+    desks: Vec<Desk>,
     /// What each tenant is called at its GPU's desk, in their order.
     names: Vec<TenantId>,
 }
@@ -45,25 +45,22 @@ impl Takers {
     /// The system refuses a thread or descriptors.
     pub(super) fn start(config: &Config, events: &mpsc::Sender<Event>) -> Result<Self, DeskError> {
         let start = |(index, gpu): (usize, &crate::config::Gpu)| {
-            gpu.leases.then(|| Desk::start(index, gpu.scheduler, events.clone())).transpose()
+            Desk::start(index, gpu.scheduler, gpu.leases, events.clone())
         };
         let desks = config.gpus.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
-        let name = |tenant: &crate::config::Tenant| match &desks[tenant.gpu] {
-            Some(desk) => desk.add(tenant),
-            None => Ok(TenantId(0)),
-        };
+        let name = |tenant: &crate::config::Tenant| desks[tenant.gpu].add(tenant);
         let names = config.tenants.iter().map(name).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { desks, names })
     }
 
-    /// The desk of a tenant that takes turns, and its name there.
-    pub(super) fn of(&self, gpu: usize, tenant: TenantId) -> Option<(&Desk, TenantId)> {
-        Some((self.desks[gpu].as_ref()?, self.names[tenant.0 as usize]))
+    /// The desk of a tenant, and its name there.
+    pub(super) fn of(&self, gpu: usize, tenant: TenantId) -> (&Desk, TenantId) {
+        (&self.desks[gpu], self.names[tenant.0 as usize])
     }
 
     /// What operators see of a tenant's turns; zeros where it takes none.
     pub(super) fn figures(&self, gpu: usize, tenant: TenantId) -> Figures {
-        let Some((desk, name)) = self.of(gpu, tenant) else { return Figures::default() };
+        let (desk, name) = self.of(gpu, tenant);
         desk.read(|turns| {
             let view = turns.tenant(name)?;
             Some(Figures {
@@ -81,17 +78,15 @@ impl Takers {
 }
 
 impl Daemon {
-    /// Makes the lease of a session that begins, where its tenant takes turns.
-    pub(super) fn attach(&self, session: SessionId, tenant: TenantId) -> Result<Option<Lease>, DeskError> {
-        let Some((desk, name)) = self.turns.of(self.tenant(tenant).gpu, tenant) else { return Ok(None) };
-        Ok(Some(Lease { ends: desk.attach(session, name)?, gate: desk.gate() }))
+    /// Makes the lease of a session that begins.
+    pub(super) fn attach(&self, session: SessionId, tenant: TenantId) -> Result<Lease, DeskError> {
+        let (desk, name) = self.turns.of(self.tenant(tenant).gpu, tenant);
+        Ok(Lease { ends: desk.attach(session, name)?, gate: desk.gate(name) })
     }
 
     /// A session is over, or did not begin.
     pub(super) fn detach(&self, session: SessionId, tenant: TenantId) {
-        if let Some((desk, _)) = self.turns.of(self.tenant(tenant).gpu, tenant) {
-            desk.detach(session);
-        }
+        self.turns.of(self.tenant(tenant).gpu, tenant).0.detach(session);
     }
 
     /// Does what the leases of a GPU ask for.

@@ -9,7 +9,7 @@ mod watched;
 
 use serde::{Deserialize, Serialize};
 use vgpu_core::broker::CreditKind;
-use vgpu_core::lease::GateConfig;
+use vgpu_core::lease::{Counts, GateConfig};
 use vgpu_proto::ImageDigest;
 use vgpu_proto::codec::Message;
 use vgpu_proto::control::Closing;
@@ -39,7 +39,7 @@ pub(crate) enum ToWorker {
     },
     /// The same way, after it: carries the daemon's channel.
     Channel,
-    /// A part of the worker's lease, after a setup that says that it has one: each carries a descriptor, in the order of
+    /// A part of the worker's lease, after the setup: each carries a descriptor, in the order of
     /// [`LeasePart::ALL`].
     Lease(LeasePart),
     /// Answer to [`FromWorker::CreditRequest`].
@@ -75,8 +75,8 @@ pub(crate) struct Setup {
     pub limits: Limits,
     /// The daemon keeps images for the tenant.
     pub keeps_images: bool,
-    /// How it takes turns with others; none where it does not.
-    pub lease: Option<LeaseSetup>,
+    /// How it holds its gate.
+    pub lease: LeaseSetup,
     /// The device to open.
     pub device: DeviceSetup,
 }
@@ -97,7 +97,7 @@ impl LeasePart {
     pub(crate) const ALL: [Self; 3] = [Self::Grant, Self::Demand, Self::Call];
 }
 
-/// [`GateConfig`] on the wire, in nanoseconds.
+/// [`GateConfig`] on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeaseSetup {
     in_flight_alone_ns: u64,
@@ -105,6 +105,9 @@ pub(crate) struct LeaseSetup {
     stall_ns: u64,
     idle_grace_ns: u64,
     idle_grace_alone_ns: u64,
+    report_launches: u64,
+    report_copied_bytes: u64,
+    report_calls: u64,
 }
 
 impl From<GateConfig> for LeaseSetup {
@@ -115,6 +118,9 @@ impl From<GateConfig> for LeaseSetup {
             stall_ns: config.stall.as_nanos(),
             idle_grace_ns: config.idle_grace.as_nanos(),
             idle_grace_alone_ns: config.idle_grace_alone.as_nanos(),
+            report_launches: config.report.launches,
+            report_copied_bytes: config.report.copied_bytes,
+            report_calls: config.report.calls,
         }
     }
 }
@@ -127,6 +133,11 @@ impl From<LeaseSetup> for GateConfig {
             stall: Duration::from_nanos(setup.stall_ns),
             idle_grace: Duration::from_nanos(setup.idle_grace_ns),
             idle_grace_alone: Duration::from_nanos(setup.idle_grace_alone_ns),
+            report: Counts {
+                launches: setup.report_launches,
+                copied_bytes: setup.report_copied_bytes,
+                calls: setup.report_calls,
+            },
         }
     }
 }
@@ -332,7 +343,7 @@ mod tests {
     fn messages_come_back_as_they_went() {
         let of = |device| {
             let limits = Limits::largest(1, 2);
-            let lease = Some(GateConfig::default().into());
+            let lease = GateConfig::default().into();
             ToWorker::Setup(Setup {
                 session: 7,
                 tenant: "alice".into(),

@@ -24,7 +24,7 @@ use crate::wire::{Channel, FromWorker, HandshakeFailure, Setup};
 pub(super) struct Opened {
     pub parts: Parts,
     /// What the broker says of the session's lease.
-    pub grant: Option<Arc<GrantReader>>,
+    pub grant: Arc<GrantReader>,
     hello: Hello,
     version: u16,
     plan: u8,
@@ -38,7 +38,7 @@ pub(super) struct Means {
     pub images: Arc<dyn ImageStore>,
     pub output: Arc<Output>,
     pub sink: Arc<dyn SessionSink>,
-    pub lease: Option<LeaseEnd>,
+    pub lease: LeaseEnd,
 }
 
 /// Why a guest is not welcomed.
@@ -99,9 +99,14 @@ pub(super) fn open(
         None => super::device::open(&setup.device, arena.base()).map_err(device)?,
     };
     let Means { credit, images, output, sink, lease } = means;
-    let grant = lease.as_ref().map(|lease| Arc::clone(&lease.grant));
-    let config =
-        SessionConfig { id: setup.session, limits: setup.limits, heap: Arc::new(heap), arena, lease };
+    let grant = Arc::clone(&lease.grant);
+    let config = SessionConfig {
+        id: setup.session,
+        limits: setup.limits,
+        heap: Arc::new(heap),
+        arena,
+        lease: Some(lease),
+    };
     let parts = session::open(config, gpu.clone(), credit, sink, images)
         .map_err(|error| device(error.to_string()))?;
     output.publish_to(&parts.regions).map_err(|error| device(error.to_string()))?;

@@ -28,7 +28,6 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use vgpu_core::lease::LeaseEnd;
 use vgpu_core::session::Parts;
 use vgpu_proto::handshake::Hello;
 use vgpu_proto::limits::CONTROL_BYTES_MAX;
@@ -155,17 +154,15 @@ fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Ou
     let link = Arc::new(Link::new(guest, CONTROL_BYTES_MAX));
     let lender = Arc::new(daemon::Lender::new(Arc::clone(&channel)));
     let images = Arc::new(Images::new(Arc::clone(&channel)));
-    let hello = hello.map_or_else(|| hear(&channel, &setup, &link, lease.as_ref(), logs), Ok);
-    let lease = open_lease(&setup, lease);
+    let hello = hello.map_or_else(|| hear(&channel, &setup, &link, &lease, logs), Ok);
+    let lease = lease.open(setup.lease.into()).unwrap_or_else(|error| give_up(&error));
     let sink = Arc::new(Sink::new(Arc::clone(&channel), Arc::clone(output)));
     let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone(), sink, lease };
     let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, means));
     let opened = opened.and_then(|opened| {
         daemon::start(&channel, &lender, &images, &opened.parts.session, output)
             .and_then(|()| output::start(output, &link))
-            .and_then(|()| {
-                opened.grant.iter().try_for_each(|grant| lease::start(grant, &opened.parts.session))
-            })
+            .and_then(|()| lease::start(&opened.grant, &opened.parts.session))
             .map_err(|error| GreetError::no_thread(&error))?;
         Ok(opened)
     });
@@ -186,18 +183,12 @@ fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Ou
     end.ended(&closing.reason)
 }
 
-/// Maps what the daemon handed over of the lease.
-fn open_lease(setup: &Setup, files: Option<LeaseFiles>) -> Option<LeaseEnd> {
-    let (config, files) = (setup.lease?, files?);
-    Some(files.open(config.into()).unwrap_or_else(|error| give_up(&error)))
-}
-
 /// Hears the greeting. Where the guest wants variables that this process has not, it begins anew with them.
 fn hear(
     channel: &Channel,
     setup: &Setup,
     link: &Link,
-    lease: Option<&LeaseFiles>,
+    lease: &LeaseFiles,
     logs: &File,
 ) -> Result<Hello, GreetError> {
     let hello = greet::hear(link)?;

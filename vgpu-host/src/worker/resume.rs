@@ -36,7 +36,7 @@ pub(super) fn again(
     channel: &Channel,
     setup: &Setup,
     link: &Link,
-    lease: Option<&LeaseFiles>,
+    lease: &LeaseFiles,
     hello: &Hello,
     logs: &File,
 ) -> String {
@@ -61,14 +61,14 @@ fn leave(
     channel: &Channel,
     setup: &Setup,
     link: &Link,
-    lease: Option<&LeaseFiles>,
+    lease: &LeaseFiles,
     hello: &Hello,
 ) -> Result<std::os::fd::OwnedFd, String> {
     let (ours, left) = Channel::pair().map_err(|error| error.to_string())?;
     let resume = ToWorker::Resume { setup: setup.clone(), hello: hello.clone() };
     ours.try_send(&resume, Some(link.as_fd())).map_err(|error| error.to_string())?;
     ours.try_send(&ToWorker::Channel, Some(channel.as_fd())).map_err(|error| error.to_string())?;
-    for (part, file) in lease.into_iter().flat_map(|lease| LeasePart::ALL.into_iter().zip(lease.files())) {
+    for (part, file) in LeasePart::ALL.into_iter().zip(lease.files()) {
         ours.try_send(&ToWorker::Lease(part), Some(file)).map_err(|error| error.to_string())?;
     }
     Ok(left)

@@ -27,8 +27,8 @@ pub(super) struct Start {
     pub setup: Setup,
     /// The guest's connection.
     pub guest: UnixStream,
-    /// The worker's lease, where it takes turns with others.
-    pub lease: Option<LeaseFiles>,
+    /// The worker's lease.
+    pub lease: LeaseFiles,
     /// The greeting, where this process heard it before its exec.
     pub hello: Option<Hello>,
 }
@@ -75,7 +75,7 @@ pub(super) fn receive(channel: &Arc<Channel>) -> Result<First, SetupError> {
                 return Err(SetupError::NotASetup);
             };
             let daemon = Channel::adopt(fd.ok_or(SetupError::NoDescriptor)?)?;
-            let lease = lease(channel, &setup)?;
+            let lease = lease(channel)?;
             let channel = Arc::new(daemon);
             Ok(First::Serve(Box::new(Start { channel, setup, guest, lease, hello: Some(hello) })))
         }
@@ -92,22 +92,19 @@ pub(super) fn wait(channel: &Arc<Channel>) -> Result<Start, SetupError> {
 
 fn served(channel: &Arc<Channel>, setup: Setup, fd: Option<OwnedFd>) -> Result<Start, SetupError> {
     let guest = connection(fd)?;
-    let lease = lease(channel, &setup)?;
+    let lease = lease(channel)?;
     Ok(Start { channel: Arc::clone(channel), setup, guest, lease, hello: None })
 }
 
-/// Receives the parts of the lease that a setup announces.
-fn lease(channel: &Channel, setup: &Setup) -> Result<Option<LeaseFiles>, SetupError> {
-    if setup.lease.is_none() {
-        return Ok(None);
-    }
+/// Receives the parts of the lease.
+fn lease(channel: &Channel) -> Result<LeaseFiles, SetupError> {
     let part = |wanted: LeasePart| match channel.recv::<ToWorker>()? {
         Packet { message: ToWorker::Lease(part), fd: Some(fd) } if part == wanted => Ok(fd),
         Packet { message: ToWorker::Lease(_), fd: None } => Err(SetupError::NoDescriptor),
         _ => Err(SetupError::NotASetup),
     };
-    let [grant, demand, call] = LeasePart::ALL.map(part);
-    Ok(Some(LeaseFiles { grant: grant?, demand: demand?, call: call? }))
+    let [grant, demand, call] = LeasePart::ALL;
+    Ok(LeaseFiles { grant: part(grant)?, demand: part(demand)?, call: part(call)? })
 }
 
 fn connection(fd: Option<OwnedFd>) -> Result<UnixStream, SetupError> {
@@ -143,7 +140,7 @@ mod tests {
             tenant: "t".into(),
             limits: Limits::largest(1, 1),
             keeps_images: true,
-            lease: None,
+            lease: vgpu_core::lease::GateConfig::default().into(),
             device: device(),
         }
     }
@@ -159,6 +156,15 @@ mod tests {
         }
     }
 
+    /// The messages, and the parts of a lease behind them; what stands for those is looked at later.
+    fn with_lease<'a>(
+        messages: &[(ToWorker, Option<BorrowedFd<'a>>)],
+    ) -> Vec<(ToWorker, Option<BorrowedFd<'a>>)> {
+        let any = messages.iter().find_map(|(_, fd)| *fd);
+        let parts = LeasePart::ALL.map(|part| (ToWorker::Lease(part), any));
+        messages.iter().cloned().chain(parts).collect()
+    }
+
     fn received(messages: &[(ToWorker, Option<BorrowedFd<'_>>)]) -> Result<First, SetupError> {
         let (daemon, worker) = Channel::pair().unwrap();
         for (message, fd) in messages {
@@ -171,7 +177,7 @@ mod tests {
     #[test]
     fn a_setup_with_a_connection_is_taken() {
         let (_guest, connection) = UnixStream::pair().unwrap();
-        let first = received(&[(ToWorker::Setup(setup()), Some(connection.as_fd()))]);
+        let first = received(&with_lease(&[(ToWorker::Setup(setup()), Some(connection.as_fd()))]));
         assert!(matches!(&first, Ok(First::Serve(start)) if start.hello.is_none()), "{first:?}");
     }
 
@@ -182,7 +188,9 @@ mod tests {
         let worker = Arc::new(Channel::adopt(worker).unwrap());
         daemon.try_send(&ToWorker::Prepare(device()), None).unwrap();
         assert!(matches!(receive(&worker), Ok(First::Prepare(found)) if found == device()));
-        daemon.try_send(&ToWorker::Setup(setup()), Some(connection.as_fd())).unwrap();
+        for (message, fd) in with_lease(&[(ToWorker::Setup(setup()), Some(connection.as_fd()))]) {
+            daemon.try_send(&message, fd).unwrap();
+        }
         assert_eq!(wait(&worker).unwrap().setup, setup());
         drop(daemon);
         assert!(wait(&worker).unwrap_err().is_dismissal());
@@ -192,10 +200,10 @@ mod tests {
     fn what_an_exec_left_is_found_again() {
         let (_guest, connection) = UnixStream::pair().unwrap();
         let (daemon, theirs) = Channel::pair().unwrap();
-        let first = received(&[
+        let first = received(&with_lease(&[
             (ToWorker::Resume { setup: setup(), hello: hello() }, Some(connection.as_fd())),
             (ToWorker::Channel, Some(theirs.as_fd())),
-        ]);
+        ]));
         drop(theirs);
         let Ok(First::Serve(start)) = first else { panic!("{first:?}") };
         assert_eq!((start.setup, start.hello), (setup(), Some(hello())));
@@ -213,6 +221,13 @@ mod tests {
         assert!(matches!(odd, Err(SetupError::NotAConnection)));
         assert!(matches!(received(&[(ToWorker::CountsRequest, None)]), Err(SetupError::NotASetup)));
         let resume = ToWorker::Resume { setup: self::setup(), hello: hello() };
+        let connected = || (setup(), Some(connection.as_fd()));
+        assert!(matches!(received(&[connected()]), Err(SetupError::Channel(ChannelError::Closed))));
+        let part = |part, fd| (ToWorker::Lease(part), fd);
+        let odd = received(&[connected(), part(LeasePart::Demand, Some(file.as_fd()))]);
+        assert!(matches!(odd, Err(SetupError::NotASetup)), "in their order");
+        let odd = received(&[connected(), part(LeasePart::Grant, None)]);
+        assert!(matches!(odd, Err(SetupError::NoDescriptor)));
         let half = received(&[(resume, Some(connection.as_fd())), (ToWorker::CountsRequest, None)]);
         assert!(matches!(half, Err(SetupError::NotASetup)));
         assert!(received(&[]).unwrap_err().is_dismissal());

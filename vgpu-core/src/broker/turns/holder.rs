@@ -3,7 +3,7 @@
 use vgpu_sched::{Instant, Reason, TenantId, Verdict};
 
 use super::super::SessionId;
-use super::tenant::Tenant;
+use super::tenant::{Lease, Tenant};
 use super::{Act, TurnKill, Turns};
 use crate::lease::{Grant, InFlight};
 
@@ -43,13 +43,11 @@ impl Turns {
         let sessions = self.tenants[id.0 as usize].workers.clone();
         for session in sessions {
             let Some(worker) = self.workers.get_mut(&session) else { continue };
-            let ungated = worker.read(now);
-            let keeps = worker.keeps(epoch);
-            if keeps {
+            let heard = worker.read(now);
+            if worker.keeps(epoch) {
                 worker.grant.wake();
             }
-            let tenant = &mut self.tenants[id.0 as usize];
-            tenant.ungated_ns = tenant.ungated_ns.saturating_add(ungated.as_nanos());
+            self.tenants[id.0 as usize].hear(heard);
         }
     }
 
@@ -63,12 +61,27 @@ impl Turns {
     }
 
     /// Writes a tenant's grant into the pages of its workers.
-    fn publish(&self, id: TenantId) {
+    pub(super) fn publish(&self, id: TenantId) {
         let tenant = &self.tenants[id.0 as usize];
-        let Some(lease) = &tenant.lease else { return };
-        let (epoch, open) = (lease.epoch, lease.revoked.is_none());
+        let grant = self.grant_of(tenant);
         for worker in tenant.workers.iter().filter_map(|session| self.workers.get(session)) {
-            worker.grant.publish(Grant { epoch, open, contended: lease.contended });
+            worker.grant.publish(grant);
+        }
+    }
+
+    /// What the workers of a tenant are told.
+    pub(super) fn grant_of(&self, tenant: &Tenant) -> Grant {
+        let held = tenant.held;
+        if !self.leased {
+            return Grant { epoch: 1, open: true, contended: false, held };
+        }
+        match &tenant.lease {
+            Some(lease) => {
+                let Lease { epoch, revoked, contended, .. } = *lease;
+                Grant { epoch, open: revoked.is_none(), contended, held }
+            }
+            // The number of the lease that was last stays: its end may not have been seen yet.
+            None => Grant { epoch: tenant.last_epoch, open: false, contended: false, held },
         }
     }
 

@@ -8,6 +8,7 @@
 //! again at the time that it answers. Nothing here blocks or reads a clock.
 
 mod holder;
+mod rates;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use vgpu_sched::{
 pub use self::tenant::TurnsView;
 use self::tenant::{Tenant, Worker};
 use super::SessionId;
-use crate::lease::{DemandReader, GateConfig, Grant, GrantWriter};
+use crate::lease::{DemandReader, GateConfig, GrantWriter};
 
 /// How often workers are shown that the broker is alive, while any of them has work: several times in
 /// [`crate::lease::STALE`].
@@ -73,6 +74,8 @@ impl From<KillReason> for TurnKill {
 pub struct Turns {
     leases: Leases,
     gate: GateConfig,
+    /// Whether tenants take turns; else their gates are always open, and only their rates hold.
+    leased: bool,
     tenants: Vec<Tenant>,
     workers: BTreeMap<SessionId, Worker>,
     /// Workers whose pages are to be read.
@@ -81,21 +84,28 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The leases of a GPU without tenants. Holders are given the grace by their gates, so the scheduler's own is not used.
+    /// The leases of a GPU without tenants. `leased` says whether tenants take turns at all.
     ///
     /// # Errors
     /// A knob is out of its range.
-    pub fn new(config: LeaseConfig) -> Result<Self, LeaseError> {
+    pub fn new(config: LeaseConfig, leased: bool) -> Result<Self, LeaseError> {
         config.check()?;
-        let gate = GateConfig { idle_grace: config.idle_grace, ..GateConfig::default() };
+        let mut gate = GateConfig { idle_grace: config.idle_grace, ..GateConfig::default() };
+        if !leased {
+            gate.in_flight_alone = Duration::from_nanos(u64::MAX);
+        }
+        // Gates give holders the grace, so the scheduler's own is not used.
         let leases = Leases::new(LeaseConfig { idle_grace: Duration::default(), ..config })?;
         let (workers, called) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { leases, gate, tenants: Vec::new(), workers, called, beaten: None })
+        Ok(Self { leases, gate, leased, tenants: Vec::new(), workers, called, beaten: None })
     }
 
-    /// How workers hold their gates.
-    pub const fn gate(&self) -> GateConfig {
-        self.gate
+    /// How workers of a tenant hold their gates.
+    ///
+    /// # Panics
+    /// When there is no such tenant.
+    pub fn gate(&self, tenant: TenantId) -> GateConfig {
+        GateConfig { report: self.tenants[tenant.0 as usize].report, ..self.gate }
     }
 
     /// Adds a tenant; they get the ids 0, 1, 2, ... in the order of their coming.
@@ -167,12 +177,8 @@ impl Turns {
         demand: DemandReader,
     ) {
         grant.beat(now);
-        let state = &mut self.tenants[tenant.0 as usize];
-        if let Some(lease) = &state.lease {
-            let contended = self.leases.waiting() > 0;
-            grant.publish(Grant { epoch: lease.epoch, open: lease.revoked.is_none(), contended });
-        }
-        state.workers.push(session);
+        grant.publish(self.grant_of(&self.tenants[tenant.0 as usize]));
+        self.tenants[tenant.0 as usize].workers.push(session);
         self.workers.insert(session, Worker::new(tenant, grant, demand));
         self.called.insert(session);
     }
@@ -198,6 +204,7 @@ impl Turns {
     /// to come again although nobody called.
     pub fn poll(&mut self, now: Instant, acts: &mut Vec<Act>) -> Option<Instant> {
         self.read(now);
+        self.follow_rates(now);
         // What is carried out can let a lease end at once, after which there is more to decide.
         loop {
             self.follow_holders(now);
@@ -230,9 +237,8 @@ impl Turns {
         let mut heard = BTreeSet::new();
         for session in std::mem::take(&mut self.called) {
             let Some(worker) = self.workers.get_mut(&session) else { continue };
-            let ungated = worker.read(now);
-            let tenant = &mut self.tenants[worker.tenant.0 as usize];
-            tenant.ungated_ns = tenant.ungated_ns.saturating_add(ungated.as_nanos());
+            let said = worker.read(now);
+            self.tenants[worker.tenant.0 as usize].hear(said);
             heard.insert(worker.tenant);
         }
         for (index, tenant) in (0..).zip(&mut self.tenants) {
@@ -240,8 +246,8 @@ impl Turns {
                 heard.insert(TenantId(index));
             }
         }
-        for tenant in heard {
-            self.follow_wants(now, tenant);
+        if self.leased {
+            heard.into_iter().for_each(|tenant| self.follow_wants(now, tenant));
         }
     }
 
@@ -295,17 +301,21 @@ impl Turns {
         }
         if self.beaten.is_none_or(|at| now >= at.after(BEAT)) {
             self.workers.values().for_each(|worker| worker.grant.beat(now));
+            // What their guests ask for is looked at now and then, also where the workers do not call for it.
+            let limited = self.tenants.iter().filter(|tenant| tenant.is_limited());
+            self.called.extend(limited.flat_map(|tenant| &tenant.workers));
             self.beaten = Some(now);
         }
     }
 
     fn is_busy(&self) -> bool {
-        self.tenants.iter().any(|tenant| tenant.wants || tenant.lease.is_some())
+        self.tenants.iter().any(|tenant| tenant.wants || tenant.lease.is_some() || tenant.is_limited())
     }
 
     fn next_timer(&self, now: Instant) -> Option<Instant> {
         let beat = self.beaten.map(|at| at.after(BEAT));
-        let tenants = self.tenants.iter().flat_map(|tenant| [tenant.look_at, tenant.watch_at()]);
+        let tenants =
+            self.tenants.iter().flat_map(|tenant| [tenant.look_at, tenant.watch_at(), tenant.held_until]);
         let soonest = tenants.chain([self.leases.next_timer(), beat]).flatten().min()?;
         // A timer that is due already was looked at just now.
         Some(soonest.max(now.after(TICK)))

@@ -1,9 +1,9 @@
 //! What is known of a tenant of a GPU and of its workers.
 
-use vgpu_sched::{Duration, Instant, LeaseView, TenantId, Watchdog, WatchdogConfig};
+use vgpu_sched::{Duration, Instant, LeaseView, Limit, Limits, TenantId, Watchdog, WatchdogConfig};
 
 use super::super::SessionId;
-use crate::lease::{Demand, DemandReader, GrantWriter};
+use crate::lease::{Counts, Demand, DemandReader, GateConfig, GrantWriter, Held};
 use crate::metrics::Histogram;
 
 /// A worker and the broker's ends of its pages.
@@ -22,19 +22,34 @@ impl Worker {
         Self { tenant, grant, demand, claims: Demand::default(), read_at: None }
     }
 
-    /// Reads the page; returns how long the worker ran without a lease since the last time. It cannot have been longer than
-    /// that.
-    pub(super) fn read(&mut self, now: Instant) -> Duration {
+    /// Reads the page; returns what is new since the last time. A worker cannot have run without a lease for longer than that
+    /// time.
+    pub(super) fn read(&mut self, now: Instant) -> Heard {
         let before = std::mem::replace(&mut self.claims, self.demand.read(now));
         let passed = now.since(self.read_at.replace(now).unwrap_or(now));
         let said = self.claims.ungated.as_nanos().saturating_sub(before.ungated.as_nanos());
-        Duration::from_nanos(said.min(passed.as_nanos()))
+        let (old, new) = (before.counts, self.claims.counts);
+        Heard {
+            ungated_ns: said.min(passed.as_nanos()),
+            counts: Counts {
+                launches: new.launches.saturating_sub(old.launches),
+                copied_bytes: new.copied_bytes.saturating_sub(old.copied_bytes),
+                calls: new.calls.saturating_sub(old.calls),
+            },
+        }
     }
 
     /// Whether work of that lease may still be in flight here.
     pub(super) const fn keeps(&self, epoch: u64) -> bool {
         self.claims.using >= epoch && self.claims.drained < epoch
     }
+}
+
+/// What a worker's page says that it did not say before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    ungated_ns: u64,
+    counts: Counts,
 }
 
 /// A lease that is out.
@@ -65,7 +80,17 @@ pub(super) struct Tenant {
     watchdog_config: WatchdogConfig,
     /// Progress of all its workers, as last looked at.
     pub(super) progress: u64,
-    pub(super) ungated_ns: u64,
+    ungated_ns: u64,
+    /// What its guests have asked for.
+    counts: Counts,
+    /// What it may do in a second, and what it does without for having done more.
+    pub(super) limits: Limits,
+    /// After how much its workers call for it.
+    pub(super) report: Counts,
+    pub(super) held: Held,
+    pub(super) held_until: Option<Instant>,
+    /// Number of its latest lease.
+    pub(super) last_epoch: u64,
     pub(super) waits: Histogram,
     pub(super) holds: Histogram,
     pub(super) overruns: u64,
@@ -79,6 +104,10 @@ pub struct TurnsView<'a> {
     pub lease: LeaseView,
     /// How long workers of it ran without a lease, in nanoseconds, because the broker gave no sign of life.
     pub ungated_ns: u64,
+    /// What its guests have asked for, as its workers say.
+    pub counts: Counts,
+    /// What it does without now, for having done more than its rates allow.
+    pub held: Held,
     /// How long it waited for each lease.
     pub waits: &'a Histogram,
     /// How long it held each.
@@ -99,6 +128,12 @@ impl Tenant {
             watchdog_config: watchdog,
             progress: 0,
             ungated_ns: 0,
+            counts: Counts::default(),
+            limits: Limits::default(),
+            report: GateConfig::default().report,
+            held: Held::default(),
+            held_until: None,
+            last_epoch: 0,
             waits: Histogram::default(),
             holds: Histogram::default(),
             overruns: 0,
@@ -115,9 +150,27 @@ impl Tenant {
         self.watchdog_config = config;
     }
 
+    /// Takes in what a worker's page says that is new.
+    pub(super) fn hear(&mut self, heard: Heard) {
+        let Heard { ungated_ns, counts } = heard;
+        self.ungated_ns = self.ungated_ns.saturating_add(ungated_ns);
+        self.counts.launches = self.counts.launches.saturating_add(counts.launches);
+        self.counts.copied_bytes = self.counts.copied_bytes.saturating_add(counts.copied_bytes);
+        self.counts.calls = self.counts.calls.saturating_add(counts.calls);
+        self.limits.charge(Limit::Launches, counts.launches);
+        self.limits.charge(Limit::Bytes, counts.copied_bytes);
+        self.limits.charge(Limit::ControlCalls, counts.calls);
+    }
+
+    /// Whether what it asks for has to be looked at.
+    pub(super) fn is_limited(&self) -> bool {
+        self.held.any() || !self.workers.is_empty() && self.report != GateConfig::default().report
+    }
+
     /// A lease begins.
     pub(super) fn begin(&mut self, now: Instant, epoch: u64, contended: bool) {
         self.watchdog = Watchdog::new(self.watchdog_config);
+        self.last_epoch = epoch;
         let (revoked, overran, closed) = (None, false, false);
         self.lease = Some(Lease { epoch, granted: now, revoked, overran, closed, contended });
     }
@@ -135,7 +188,8 @@ impl Tenant {
     }
 
     pub(super) const fn view(&self, lease: LeaseView) -> TurnsView<'_> {
-        let Self { ungated_ns, waits, holds, overruns, .. } = self;
-        TurnsView { lease, ungated_ns: *ungated_ns, waits, holds, overruns: *overruns }
+        let Self { ungated_ns, counts, held, waits, holds, overruns, .. } = self;
+        let (ungated_ns, counts, held, overruns) = (*ungated_ns, *counts, *held, *overruns);
+        TurnsView { lease, ungated_ns, counts, held, waits, holds, overruns }
     }
 }

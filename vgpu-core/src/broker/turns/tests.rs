@@ -46,7 +46,7 @@ struct Stage {
 
 impl Stage {
     fn new(tenants: &[LeaseTenant]) -> Self {
-        let mut turns = Turns::new(LeaseConfig::default()).unwrap();
+        let mut turns = Turns::new(LeaseConfig::default(), true).unwrap();
         for tenant in tenants {
             turns.add(at(0), *tenant, WatchdogConfig::default()).unwrap();
         }
@@ -340,4 +340,55 @@ fn workers_see_that_the_broker_lives_while_anybody_has_work() {
         let age = stage.now.since(stage.workers[worker].grant.heartbeat());
         assert!(age <= crate::lease::STALE, "{age:?}");
     }
+}
+
+#[test]
+fn a_rate_holds_over_all_workers_of_a_tenant() {
+    use vgpu_sched::{Limit, Rate};
+
+    use crate::lease::{Counts, Held};
+
+    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
+    let workers = [0, 0, 1].map(|tenant| stage.worker(tenant, Manner::Drains(0)));
+    stage.turns.set_rate(at(0), TenantId(0), Limit::Launches, Some(Rate::new(1_000, 160).unwrap()));
+    assert_eq!(stage.turns.gate(TenantId(0)).report.launches, 10);
+    let count = |stage: &mut Stage, worker: usize, launches| {
+        stage.workers[worker].demand.count(Counts { launches, ..Counts::default() });
+        stage.turns.called(stage.workers[worker].session);
+    };
+    let held = |stage: &Stage| workers.map(|worker| stage.workers[worker].grant.grant().held.launches);
+    count(&mut stage, workers[0], 100);
+    count(&mut stage, workers[1], 60);
+    stage.run(at(1));
+    assert_eq!(held(&stage), [false; 3]);
+    count(&mut stage, workers[1], 180);
+    count(&mut stage, workers[2], u64::MAX);
+    stage.run(at(2));
+    assert_eq!(held(&stage), [true, true, false], "both workers of the tenant, nobody else");
+    stage.run(at(119_000));
+    assert_eq!(held(&stage), [true, true, false]);
+    stage.run(at(121_000));
+    assert_eq!(held(&stage), [false; 3]);
+    let view = stage.turns.tenant(TenantId(0)).unwrap();
+    assert_eq!((view.counts.launches, view.held), (280, Held::default()));
+    // A count that falls is nonsense and takes nothing back.
+    count(&mut stage, workers[0], 0);
+    count(&mut stage, workers[0], 500);
+    stage.run(at(122_000));
+    assert_eq!(held(&stage), [true, true, false]);
+}
+
+#[test]
+fn without_leases_every_gate_is_open() {
+    let mut turns = Turns::new(LeaseConfig::default(), false).unwrap();
+    for _ in 0..2 {
+        turns.add(at(0), LeaseTenant::default(), WatchdogConfig::default()).unwrap();
+    }
+    let stage = Stage { turns, now: at(0), workers: vec![], acts: vec![], overlaps: 0 };
+    let mut stage = stage;
+    let workers = [0, 1].map(|tenant| stage.worker(tenant, Manner::Drains(0)));
+    workers.iter().for_each(|worker| stage.want(*worker));
+    stage.run(at(1_000));
+    assert!(workers.iter().all(|worker| stage.is_open(*worker)));
+    assert_eq!(stage.turns.totals().leases, 0);
 }

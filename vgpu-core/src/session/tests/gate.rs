@@ -11,7 +11,7 @@ use super::guest::{Guest, LEGACY};
 use super::mock::{MockDevice, Purse, Quiet};
 use super::session_leased;
 use crate::lease::{
-    Demand, DemandReader, DemandWriter, GateConfig, Grant, GrantReader, GrantWriter, InFlight, Kick,
+    Demand, DemandReader, DemandWriter, GateConfig, Grant, GrantReader, GrantWriter, Held, InFlight, Kick,
     LeaseEnd, TimeSource,
 };
 
@@ -70,7 +70,7 @@ impl Leased {
     }
 
     fn grant(&mut self, epoch: u64, open: bool, contended: bool) {
-        self.grant.publish(Grant { epoch, open, contended });
+        self.grant.publish(Grant { epoch, open, contended, held: Held::default() });
         self.turn();
     }
 
@@ -166,7 +166,7 @@ fn a_gate_that_closed_between_two_turns_holds_the_next_command() {
     let mut leased = Leased::new();
     leased.grant(1, true, true);
     // Closed between two turns: the next command must find that.
-    leased.grant.publish(Grant { epoch: 1, open: false, contended: true });
+    leased.grant.publish(Grant { epoch: 1, open: false, contended: true, held: Held::default() });
     leased.fill(LEGACY, 3);
     assert_eq!(leased.went(), [0_u32; 0]);
 }
@@ -304,6 +304,58 @@ fn work_that_was_parked_before_others_came_does_not_keep_the_lease() {
     assert_eq!(leased.went(), [0_u32; 0]);
     leased.complete(10);
     assert_eq!(leased.went(), [3]);
+}
+
+#[test]
+fn what_a_tenant_has_had_too_much_of_is_held_back() {
+    let copy =
+        body::MemcpyFromStaging { destination: 4096.into(), staging_offset: 0.into(), bytes: 8.into() };
+    let hold = |leased: &mut Leased, launches, copies, calls| {
+        let held = Held { launches, copies, calls };
+        leased.grant.publish(Grant { epoch: 1, open: true, contended: false, held });
+        leased.turn();
+    };
+    let mut leased = Leased::new();
+    hold(&mut leased, true, false, false);
+    leased.fill(LEGACY, 3);
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.guest.send(other.raw(), None, &copy, &[]);
+    leased.turn();
+    assert_eq!(leased.device.take(), [(1, "copy 8".into())]);
+    assert!(!leased.claims().wants, "what is held back for its rate does not want the GPU");
+    hold(&mut leased, false, true, false);
+    leased.guest.send(other.raw(), None, &copy, &[]);
+    leased.turn();
+    assert_eq!(leased.device.take(), [(0, "memset 8".into())]);
+    hold(&mut leased, false, false, true);
+    assert_eq!(leased.device.take(), [(1, "copy 8".into())]);
+    leased.guest.send(other.raw(), None, &copy, &[]);
+    leased.turn();
+    assert_eq!(leased.device.take(), [], "nothing is read");
+    hold(&mut leased, false, false, false);
+    assert_eq!(leased.device.take(), [(1, "copy 8".into())]);
+    // A broker that is gone holds nothing back.
+    hold(&mut leased, true, true, true);
+    leased.fill(LEGACY, 3);
+    leased.world.nanos.fetch_add(100_000_001, Ordering::SeqCst);
+    leased.turn();
+    leased.world.nanos.fetch_add(20_000_000, Ordering::SeqCst);
+    (0..3).for_each(|_| leased.turn());
+    assert_eq!(leased.went(), [3]);
+}
+
+#[test]
+fn the_broker_is_told_what_the_guest_asks_for() {
+    let mut leased = Leased::new();
+    let calls = leased.claims().counts.calls;
+    leased.fill(LEGACY, 3);
+    let copy =
+        body::MemcpyFromStaging { destination: 4096.into(), staging_offset: 0.into(), bytes: 8.into() };
+    leased.guest.send(LEGACY.raw(), None, &copy, &[]);
+    leased.turn();
+    leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    let counts = leased.claims().counts;
+    assert_eq!((counts.launches, counts.copied_bytes, counts.calls), (0, 8, calls + 1));
 }
 
 #[test]
