@@ -22,6 +22,14 @@ pub struct Admission {
 struct Load {
     sessions: u32,
     sessions_max: u32,
+    /// What the tenant may have by a limit that was lowered below it; falls with its sessions.
+    kept: u32,
+}
+
+impl Load {
+    const fn new(sessions_max: u32) -> Self {
+        Self { sessions: 0, sessions_max, kept: 0 }
+    }
 }
 
 /// Why a session was not admitted.
@@ -66,9 +74,27 @@ impl Admission {
     /// Tenants get the ids 0, 1, 2, ... in the order of `tenant_sessions_max`, which says how many sessions each may
     /// have at once; all together may have `sessions_max`.
     pub fn new(sessions_max: u32, tenant_sessions_max: impl IntoIterator<Item = u32>) -> Self {
-        let tenants =
-            tenant_sessions_max.into_iter().map(|sessions_max| Load { sessions: 0, sessions_max }).collect();
+        let tenants = tenant_sessions_max.into_iter().map(Load::new).collect();
         Self { tenants, sessions: 0, sessions_max, draining: false }
+    }
+
+    /// Adds a tenant, which gets the next id.
+    pub fn add(&mut self, sessions_max: u32) -> TenantId {
+        let id = TenantId(u32::try_from(self.tenants.len()).expect("tenants are few"));
+        self.tenants.push(Load::new(sessions_max));
+        id
+    }
+
+    /// Gives a tenant another limit. Sessions above it stay, and none begins until there are fewer; zero for one that is to
+    /// have none.
+    ///
+    /// # Panics
+    /// There is no such tenant.
+    pub fn set_sessions_max(&mut self, tenant: TenantId, sessions_max: u32) {
+        let load = &mut self.tenants[tenant.0 as usize];
+        load.sessions_max = sessions_max;
+        load.kept = load.sessions;
+        self.invariants();
     }
 
     /// Admits one more session of `tenant` and counts it until [`Self::release`].
@@ -98,7 +124,9 @@ impl Admission {
     /// When the tenant has no session: a count that went wrong would let another tenant's limit be passed.
     pub fn release(&mut self, tenant: TenantId) {
         let load = self.tenants.get_mut(tenant.0 as usize).filter(|load| load.sessions > 0);
-        load.expect("only an admitted session is released").sessions -= 1;
+        let load = load.expect("only an admitted session is released");
+        load.sessions -= 1;
+        load.kept = load.kept.min(load.sessions);
         self.sessions -= 1;
         self.invariants();
     }
@@ -126,7 +154,7 @@ impl Admission {
     fn invariants(&self) {
         debug_assert!(self.sessions <= self.sessions_max, "the host's limit holds");
         debug_assert!(
-            self.tenants.iter().all(|load| load.sessions <= load.sessions_max),
+            self.tenants.iter().all(|load| load.sessions <= load.sessions_max.max(load.kept)),
             "each tenant's limit holds"
         );
         debug_assert_eq!(

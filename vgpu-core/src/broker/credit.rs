@@ -41,6 +41,14 @@ impl Held {
         }
     }
 
+    /// The lesser of both, kind by kind.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self {
+            device_bytes: self.device_bytes.min(other.device_bytes),
+            pinned_bytes: self.pinned_bytes.min(other.pinned_bytes),
+        }
+    }
+
     pub(super) const fn add(&mut self, kind: CreditKind, bytes: u64) {
         *self.slot(kind) += bytes;
     }

@@ -77,12 +77,20 @@ struct Gpu {
 struct Tenant {
     config: TenantConfig,
     held: Held,
+    /// What it may hold by a quota that was lowered below it; falls with what it gives back.
+    kept: Held,
 }
 
 #[derive(Debug)]
 struct Session {
     tenant: TenantId,
     held: Held,
+}
+
+impl Tenant {
+    fn new(config: TenantConfig) -> Self {
+        Self { config, held: Held::default(), kept: Held::default() }
+    }
 }
 
 impl Broker {
@@ -95,8 +103,34 @@ impl Broker {
         let admission =
             Admission::new(limits::HOST_SESSIONS_MAX, tenants.iter().map(|tenant| tenant.sessions_max));
         let gpus = gpus.iter().map(|gpu| Gpu { memory_bytes: gpu.memory_bytes, granted_bytes: 0 }).collect();
-        let tenants = tenants.into_iter().map(|config| Tenant { config, held: Held::default() }).collect();
+        let tenants = tenants.into_iter().map(Tenant::new).collect();
         Self { admission, gpus, tenants, sessions: BTreeMap::new(), next: 1 }
+    }
+
+    /// Adds a tenant, which gets the next id.
+    ///
+    /// # Panics
+    /// It names a GPU that is not there; the configuration was checked.
+    pub fn add_tenant(&mut self, config: TenantConfig) -> TenantId {
+        assert!(config.gpu < self.gpus.len(), "each tenant's GPU exists");
+        let id = self.admission.add(config.sessions_max);
+        self.tenants.push(Tenant::new(config));
+        self.invariants();
+        id
+    }
+
+    /// Gives a tenant other quotas and another limit on sessions, from now on. What it has above them stays its own, and
+    /// nothing is added until it is below. Its GPU stays the same.
+    ///
+    /// # Panics
+    /// There is no such tenant.
+    pub fn set_tenant(&mut self, tenant: TenantId, memory_bytes: u64, pinned_bytes: u64, sessions_max: u32) {
+        let state = &mut self.tenants[tenant.0 as usize];
+        let gpu = state.config.gpu;
+        state.config = TenantConfig { gpu, memory_bytes, pinned_bytes, sessions_max };
+        state.kept = state.held;
+        self.admission.set_sessions_max(tenant, sessions_max);
+        self.invariants();
     }
 
     /// Begins a session of `tenant`.
@@ -179,6 +213,7 @@ impl Broker {
     fn give_back(&mut self, tenant: TenantId, kind: CreditKind, bytes: u64) {
         let tenant = &mut self.tenants[tenant.0 as usize];
         tenant.held.take(kind, bytes).expect("a tenant holds what its sessions hold");
+        tenant.kept = tenant.kept.least(tenant.held);
         if kind == CreditKind::Device {
             self.gpus[tenant.config.gpu].granted_bytes -= bytes;
         }
@@ -198,7 +233,8 @@ impl Broker {
                     tenant.held.bytes(kind),
                     mine().map(|session| session.held.bytes(kind)).sum::<u64>()
                 );
-                debug_assert!(tenant.held.bytes(kind) <= quota(tenant, kind), "the quota holds");
+                let allowed = quota(tenant, kind).max(tenant.kept.bytes(kind));
+                debug_assert!(tenant.held.bytes(kind) <= allowed, "the quota holds");
             }
         }
         for (index, gpu) in self.gpus.iter().enumerate() {
@@ -218,7 +254,8 @@ const fn quota(tenant: &Tenant, kind: CreditKind) -> u64 {
 }
 
 fn free(tenant: &Tenant, gpu: &Gpu, kind: CreditKind) -> u64 {
-    let own = quota(tenant, kind) - tenant.held.bytes(kind);
+    // Less than what it holds where the quota was lowered.
+    let own = quota(tenant, kind).saturating_sub(tenant.held.bytes(kind));
     match kind {
         CreditKind::Device => own.min(gpu.memory_bytes - gpu.granted_bytes),
         CreditKind::Pinned => own,

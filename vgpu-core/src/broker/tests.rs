@@ -68,12 +68,38 @@ fn a_contradictory_question_gets_nothing() {
     assert_eq!(broker.request(id, CreditKind::Device, u64::MAX, 1), 100 * MIB);
 }
 
+#[test]
+fn a_quota_below_what_is_held_takes_nothing_and_adds_nothing() {
+    let mut broker = two_on_one_gpu();
+    let first = broker.open_session(TenantId(0)).unwrap();
+    broker.request(first, CreditKind::Device, 64 * MIB, MIB);
+    broker.set_tenant(TenantId(0), 32 * MIB, 10 * MIB, 1);
+    assert_eq!(broker.session(first).unwrap().device_bytes, 64 * MIB);
+    assert_eq!(broker.request(first, CreditKind::Device, MIB, 1), 0);
+    broker.release(first, CreditKind::Device, 33 * MIB).unwrap();
+    assert_eq!(broker.request(first, CreditKind::Device, 64 * MIB, 1), MIB, "below: up to the new quota");
+    assert!(broker.open_session(TenantId(0)).is_err());
+    broker.set_tenant(TenantId(0), 100 * MIB, 10 * MIB, 2);
+    broker.open_session(TenantId(0)).unwrap();
+}
+
+#[test]
+fn a_tenant_may_come_later() {
+    let mut broker = two_on_one_gpu();
+    let carol = broker.add_tenant(tenant(0, 20 * MIB, MIB));
+    assert_eq!(carol, TenantId(2));
+    let session = broker.open_session(carol).unwrap();
+    assert_eq!(broker.request(session, CreditKind::Device, 64 * MIB, MIB), 20 * MIB);
+    assert_eq!(broker.tenants().nth(2).unwrap().sessions, 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Open(u32),
     Close(usize),
     Request(usize, CreditKind, u64, u64),
     Release(usize, CreditKind, u64),
+    Set(u32, [u64; 2], usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -83,14 +109,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..8_usize).prop_map(Step::Close),
         (0..8_usize, kind(), 0..60_u64, 0..60_u64).prop_map(|(s, k, b, m)| Step::Request(s, k, b, m)),
         (0..8_usize, kind(), 0..60_u64).prop_map(|(s, k, b)| Step::Release(s, k, b)),
+        (0..3_u32, 0..120_u64, 0..120_u64, 0..6_usize).prop_map(|(t, d, p, s)| Step::Set(t, [d, p], s)),
     ];
     proptest::collection::vec(step, 0..200)
 }
 
 /// The model: a list of open sessions with what each holds, every sum made anew.
-#[derive(Default)]
 struct Model {
     open: Vec<(SessionId, u32, [u64; 2])>,
+    quotas: [[u64; 2]; 3],
+    sessions_max: [usize; 3],
 }
 
 impl Model {
@@ -98,7 +126,8 @@ impl Model {
         let sum = |of: &dyn Fn(u32) -> bool| {
             self.open.iter().filter(|open| of(open.1)).map(|open| open.2[kind as usize]).sum::<u64>()
         };
-        let own = QUOTAS[tenant as usize][kind as usize] - sum(&|other| other == tenant);
+        let quota = self.quotas[tenant as usize][kind as usize];
+        let own = quota.saturating_sub(sum(&|other| other == tenant));
         match kind {
             CreditKind::Device => own.min(GPU_BYTES - sum(&|_| true)),
             CreditKind::Pinned => own,
@@ -114,11 +143,12 @@ proptest! {
     fn it_agrees_with_the_model(steps in steps()) {
         let tenants = QUOTAS.iter().map(|quota| tenant(0, quota[0], quota[1])).collect();
         let mut broker = Broker::new(&[GpuConfig { memory_bytes: GPU_BYTES }], tenants);
-        let mut model = Model::default();
+        let mut model = Model { open: vec![], quotas: QUOTAS, sessions_max: [4; 3] };
         for step in steps {
             match step {
                 Step::Open(tenant) => {
-                    let fits = model.open.iter().filter(|open| open.1 == tenant).count() < 4;
+                    let running = model.open.iter().filter(|open| open.1 == tenant).count();
+                    let fits = running < model.sessions_max[tenant as usize];
                     let opened = broker.open_session(TenantId(tenant));
                     prop_assert_eq!(opened.is_ok(), fits);
                     model.open.extend(opened.ok().map(|id| (id, tenant, [0, 0])));
@@ -140,6 +170,12 @@ proptest! {
                     let fits = bytes <= *held;
                     *held -= if fits { bytes } else { 0 };
                     prop_assert_eq!(broker.release(model.open[at].0, kind, bytes).is_ok(), fits);
+                }
+                Step::Set(tenant, quotas, sessions_max) => {
+                    model.quotas[tenant as usize] = quotas;
+                    model.sessions_max[tenant as usize] = sessions_max;
+                    let max = u32::try_from(sessions_max).unwrap();
+                    broker.set_tenant(TenantId(tenant), quotas[0], quotas[1], max);
                 }
                 Step::Close(_) | Step::Request(..) | Step::Release(..) => {}
             }
