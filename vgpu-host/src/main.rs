@@ -64,6 +64,25 @@ enum Request {
     Tenants,
     /// List the sessions.
     Sessions,
+    /// Set a tenant's settings, from now on and over restarts, until they are reset.
+    Set {
+        /// The tenant's name.
+        tenant: String,
+        /// Settings, as the configuration names them: weight=200 cap=0.5 launches_per_s=none
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<ctl::Assignment>,
+    },
+    /// Have a tenant as the configuration says.
+    Reset {
+        /// The tenant's name.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        tenant: Option<String>,
+        /// Every tenant.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Read the configuration file again, all of it or nothing.
+    Reload,
     /// Close a session.
     Close {
         /// Its number, from `sessions`.
@@ -136,6 +155,9 @@ fn ask(socket: &Path, request: Request, json: bool) -> Result<(), ctl::CtlError>
         Request::Devices => ctl::Request::Devices,
         Request::Tenants => ctl::Request::Tenants,
         Request::Sessions => ctl::Request::Sessions,
+        Request::Set { tenant, settings } => ctl::Request::Set(tenant, settings),
+        Request::Reset { tenant, .. } => ctl::Request::Reset(tenant),
+        Request::Reload => ctl::Request::Reload,
         Request::Close { id } => ctl::Request::Close(id),
         Request::Events { after, follow: true } => return ctl::follow(socket, after, json, print),
         Request::Events { after, follow: false } => ctl::Request::Events(after),

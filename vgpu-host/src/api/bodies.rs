@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use vgpu_core::metrics::Histogram;
 
+use crate::config::TenantKeys;
+
 /// Body of `GET /v1/devices`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -38,7 +40,7 @@ pub struct DeviceBody {
 }
 
 /// Body of `GET /v1/tenants`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantsBody {
     /// Every tenant, in the order of the configuration.
@@ -46,7 +48,7 @@ pub struct TenantsBody {
 }
 
 /// A tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantBody {
     /// Name.
@@ -97,6 +99,24 @@ pub struct TenantBody {
     pub holds: SpansBody,
     /// Images of its programs that the host keeps between sessions.
     pub images: ImagesBody,
+    /// Every setting as it holds now.
+    pub settings: TenantKeys,
+    /// The names of those that an operator set at run time.
+    pub overridden: Vec<String>,
+}
+
+/// Body of the answer to a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ChangedBody {
+    /// Names of the tenants of whom something is different now.
+    pub changed: Vec<String>,
+    /// Names of those that were added.
+    pub added: Vec<String>,
+    /// Names of those that were removed.
+    pub removed: Vec<String>,
+    /// What does not hold at once or not yet, for people.
+    pub notes: Vec<String>,
 }
 
 /// Lengths of time that were counted. Quantiles are at most a quarter too long.
@@ -187,6 +207,8 @@ pub struct RefusedBody {
     pub session_limit: u64,
     /// The tenant was held back after a fault, or quarantined.
     pub quarantined: u64,
+    /// More in a second than the tenant may begin.
+    pub session_rate: u64,
     /// The host was draining.
     pub draining: u64,
     /// Silent after connecting.

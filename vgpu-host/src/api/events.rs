@@ -141,6 +141,10 @@ kinds! {
     Release = "release", false;
     /// An operator closed a session.
     Close = "close", false;
+    /// An operator changed settings of a tenant, or a reload added or removed it.
+    Change = "change", false;
+    /// A change that an operator asked for was refused; nothing changed.
+    ChangeRefused = "change_refused", true;
     /// Something that is to survive the host could not be written to its state folder.
     NotSaved = "not_saved", true;
 }

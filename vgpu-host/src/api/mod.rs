@@ -3,20 +3,21 @@
 //! Handlers ask the daemon's loop and wait for its answer; none touches its state, and the loop waits for none.
 
 mod bodies;
+mod change;
 mod events;
 mod tenants;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use axum::{Json, Router};
 use tokio::sync::{mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 
 pub use self::bodies::{
-    CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, QuarantineBody, RefusedBody,
-    SessionBody, SessionState, SessionsBody, SpansBody, StandingState, TenantBody, TenantsBody,
+    ChangedBody, CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, QuarantineBody,
+    RefusedBody, SessionBody, SessionState, SessionsBody, SpansBody, StandingState, TenantBody, TenantsBody,
 };
 pub use self::events::{EventBody, EventKind, EventsBody, FieldValue};
 use crate::serve::Event;
@@ -28,6 +29,10 @@ pub(crate) fn router(events: Events) -> Router {
     Router::new()
         .route("/v1/devices", get(devices))
         .route("/v1/tenants", get(tenants))
+        .route("/v1/tenants/{name}", patch(change::set))
+        .route("/v1/tenants/{name}/overrides", delete(change::reset))
+        .route("/v1/overrides", delete(change::reset_all))
+        .route("/v1/reload", post(change::reload))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}", delete(close))
         .route("/v1/events", get(tenants::events))

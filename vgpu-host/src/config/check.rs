@@ -8,7 +8,7 @@ use vgpu_core::device::soft::{ComputeCapability, SoftConfig, THREADS_MAX};
 use vgpu_proto::limits;
 
 use super::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
-use super::{Card, Config, ConfigError, CudaGpu, Device, Gpu, SoftGpu, Tenant, scheduler, tenant};
+use super::{Card, Config, ConfigError, CudaGpu, Device, Gpu, Origin, SoftGpu, Tenant, scheduler, tenant};
 
 /// An hour: longer, and an operator's restart looks like a hang.
 const DRAIN_TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -27,6 +27,7 @@ const CARD_SPARES: u32 = 1;
 
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let quarantine = super::quarantine::check(file.host.quarantine.unwrap_or_default())?;
+    let origin = Origin { path: None, gpus: file.gpu.clone() };
     let Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms } = check_host(file.host)?;
     check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
     if !file.profile.is_empty() {
@@ -38,8 +39,16 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let tenants = file.tenant.into_iter().map(|tenant| check_tenant(tenant, &gpus, &profiles));
     let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
     tenant::check_reservations(&tenants, &gpus)?;
-    let config =
-        Config { runtime_dir, state_dir, state_dir_named, drain_timeout_ms, quarantine, gpus, tenants };
+    let config = Config {
+        runtime_dir,
+        state_dir,
+        state_dir_named,
+        drain_timeout_ms,
+        quarantine,
+        origin,
+        gpus,
+        tenants,
+    };
     check_socket_path(&config.control_socket())?;
     for tenant in &config.tenants {
         check_socket_path(&config.report_socket(&tenant.name))?;
@@ -85,8 +94,7 @@ fn check_names<'a>(
     }
     let mut seen = BTreeSet::new();
     for name in names {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {
+        if !is_name(name) {
             return Err(ConfigError::Name { section, name: name.clone() });
         }
         if !seen.insert(name) {
@@ -94,6 +102,12 @@ fn check_names<'a>(
         }
     }
     Ok(())
+}
+
+/// Whether a tenant, a GPU or a profile may have that name.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn check_gpu(gpu: GpuSection) -> Result<Gpu, ConfigError> {

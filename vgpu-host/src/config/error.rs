@@ -216,6 +216,12 @@ pub enum ConfigError {
         /// Why.
         source: LeaseError,
     },
+    /// A change that a running host cannot make.
+    #[error("{what} cannot be changed while the host runs; restart it, or change that back")]
+    NeedsRestart {
+        /// What.
+        what: String,
+    },
     /// A socket's path does not fit a socket address.
     #[error(
         "the socket path {} has {} bytes, {max} are allowed; choose a shorter host.runtime_dir",

@@ -9,7 +9,9 @@ mod error;
 mod file;
 mod keys;
 mod quarantine;
+mod reload;
 mod scheduler;
+mod settings;
 mod tenant;
 
 use std::fmt;
@@ -41,10 +43,20 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// What is done about tenants whose work fails.
     pub quarantine: vgpu_sched::QuarantineConfig,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
     /// GPUs.
     pub gpus: Vec<Gpu>,
     /// Tenants.
     pub tenants: Vec<Tenant>,
+}
+
+/// Where a configuration comes from, and what only a restart changes of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// The file; none where a program built it.
+    pub path: Option<PathBuf>,
+    gpus: Vec<GpuSection>,
 }
 
 /// A GPU.
@@ -116,7 +128,9 @@ impl Config {
     /// The file cannot be read, is no TOML of this form, or a value does not pass its check.
     pub fn from_path(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        Self::from_toml(&std::fs::read_to_string(path).map_err(unreadable)?)
+        let mut config = Self::from_toml(&std::fs::read_to_string(path).map_err(unreadable)?)?;
+        config.origin.path = Some(std::path::absolute(path).map_err(unreadable)?);
+        Ok(config)
     }
 
     /// Reads and checks the text of a file.
@@ -144,6 +158,9 @@ impl Config {
         overrides: impl Fn(&str) -> Option<&'a TenantKeys>,
     ) -> Result<Vec<Tenant>, ConfigError> {
         let with = |configured: &Tenant| {
+            if configured.removed {
+                return Ok(configured.clone());
+            }
             let Tenant { name, gpu, uid, keys, .. } = configured;
             let said = overrides(name).map_or_else(|| keys.clone(), |said| said.over(keys));
             let tenant = tenant::check(name, *gpu, *uid, &said, &self.gpus)?;

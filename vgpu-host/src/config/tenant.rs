@@ -3,9 +3,7 @@
 use vgpu_proto::handshake;
 use vgpu_proto::limits;
 use vgpu_sched::lease::LeaseError;
-use vgpu_sched::{
-    Cap, Class, Duration, LeaseTenant, Limit, QuarantineConfig, Rate, Share, WatchdogConfig, Weight,
-};
+use vgpu_sched::{Cap, Class, Duration, LeaseTenant, Limit, Rate, Share, WatchdogConfig, Weight};
 
 use super::check::check_range;
 use super::{ClassName, ConfigError, Device, Gpu, Setting, TenantKeys};
@@ -48,10 +46,10 @@ pub struct Tenant {
     pub rates: Rates,
     /// How long a kernel of it may run, and what else is watched.
     pub watchdog: WatchdogConfig,
-    /// What becomes of it when its work fails.
-    pub quarantine: QuarantineConfig,
     /// What each of its sessions may have.
     pub limits: handshake::Limits,
+    /// The configuration has it no longer; it keeps its place among the others.
+    pub(crate) removed: bool,
     /// What the configuration says of it, its profile included.
     pub(crate) keys: TenantKeys,
 }
@@ -121,8 +119,8 @@ pub(super) fn check(
         lease: lease(name, keys)?,
         rates: rates(name, keys)?,
         watchdog,
-        quarantine: QuarantineConfig::default(),
         limits: session_limits(name, keys, memory_bytes, pinned_bytes)?,
+        removed: false,
         keys: TenantKeys::default(),
     })
 }

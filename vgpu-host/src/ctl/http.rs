@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -25,8 +25,8 @@ pub(super) struct Answer {
     pub body: String,
 }
 
-/// Sends a request without a body and reads the answer.
-pub(super) fn exchange(socket: &Path, method: &str, path: &str) -> Result<Answer, CtlError> {
+/// Sends a request and reads the answer.
+pub(super) fn exchange(socket: &Path, method: &str, path: &str, body: String) -> Result<Answer, CtlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, error))?;
@@ -34,7 +34,7 @@ pub(super) fn exchange(socket: &Path, method: &str, path: &str) -> Result<Answer
             socket: socket.display().to_string(),
             what: what.to_string(),
         };
-        tokio::time::timeout(TIMEOUT, talk(stream, method, path))
+        tokio::time::timeout(TIMEOUT, talk(stream, method, path, body))
             .await
             .map_err(|_| not_a_host(&"it does not answer"))?
             .map_err(|error| not_a_host(&error))
@@ -53,12 +53,13 @@ async fn talk(
     stream: UnixStream,
     method: &str,
     path: &str,
+    body: String,
 ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Errors of the connection come back from the sender as well.
     let connection = tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", "vgpu");
-    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
     let status = answer.status().as_u16();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
     connection.abort();

@@ -1,5 +1,6 @@
 //! `vgpu-host ctl`: the control API for people and scripts.
 
+mod change;
 mod events;
 mod http;
 mod table;
@@ -8,14 +9,15 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::api::{DevicesBody, ErrorBody, EventsBody, SessionsBody, TenantsBody};
+pub use self::change::{Assignment, AssignmentError};
+use crate::api::{ChangedBody, DevicesBody, ErrorBody, EventsBody, SessionsBody, TenantsBody};
 use crate::exit;
 
 /// How long the host may keep a follower waiting for an event, in milliseconds: well within a request's own time.
 const FOLLOW_MS: u64 = 5_000;
 
 /// What to ask the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "each request has its answer's form")]
 pub enum Request {
     /// The GPUs.
@@ -32,6 +34,12 @@ pub enum Request {
     Quarantine(String),
     /// Release the tenant of that name.
     Release(String),
+    /// Set these settings of the tenant of that name.
+    Set(String, Vec<Assignment>),
+    /// Have the tenant of that name, or every one, as the configuration says.
+    Reset(Option<String>),
+    /// Read the configuration file again.
+    Reload,
 }
 
 /// Why there is no answer.
@@ -92,6 +100,7 @@ impl CtlError {
 /// # Errors
 /// Nobody answers, or the answer is an error.
 pub fn run(socket: &Path, request: Request, json: bool) -> Result<String, CtlError> {
+    let mut body = String::new();
     let (method, path) = match &request {
         Request::Devices => ("GET", "/v1/devices".to_owned()),
         Request::Tenants => ("GET", "/v1/tenants".to_owned()),
@@ -100,8 +109,15 @@ pub fn run(socket: &Path, request: Request, json: bool) -> Result<String, CtlErr
         Request::Events(after) => ("GET", format!("/v1/events?after={after}")),
         Request::Quarantine(tenant) => ("POST", format!("/v1/tenants/{}/quarantine", segment(tenant)?)),
         Request::Release(tenant) => ("POST", format!("/v1/tenants/{}/release", segment(tenant)?)),
+        Request::Set(name, settings) => {
+            body = change::body(settings);
+            ("PATCH", format!("/v1/tenants/{}", segment(name)?))
+        }
+        Request::Reset(Some(name)) => ("DELETE", format!("/v1/tenants/{}/overrides", segment(name)?)),
+        Request::Reset(None) => ("DELETE", "/v1/overrides".to_owned()),
+        Request::Reload => ("POST", "/v1/reload".to_owned()),
     };
-    let answer = ask(socket, method, &path)?;
+    let answer = ask(socket, method, &path, body)?;
     match request {
         Request::Close(id) if !json => Ok(format!("session {id} was told to end\n")),
         _ if json => Ok(text_line(answer.body)),
@@ -114,6 +130,9 @@ pub fn run(socket: &Path, request: Request, json: bool) -> Result<String, CtlErr
         }
         Request::Release(tenant) => Ok(format!("{tenant} may run; its strikes are forgotten\n")),
         Request::Close(_) => Ok(String::new()),
+        Request::Set(..) | Request::Reset(_) | Request::Reload => {
+            Ok(change::text(&parse::<ChangedBody>(socket, &answer.body)?))
+        }
     }
 }
 
@@ -128,7 +147,8 @@ pub fn follow(
     mut print: impl FnMut(&str) -> std::io::Result<()>,
 ) -> Result<(), CtlError> {
     loop {
-        let answer = ask(socket, "GET", &format!("/v1/events?after={after}&wait_ms={FOLLOW_MS}"))?;
+        let answer =
+            ask(socket, "GET", &format!("/v1/events?after={after}&wait_ms={FOLLOW_MS}"), String::new())?;
         let body = parse::<EventsBody>(socket, &answer.body)?;
         let text = if json { json_lines(&body) } else { events::lines(&body, after) };
         // A reader that has seen enough, such as `head`, is no error.
@@ -147,8 +167,8 @@ fn json_lines(body: &EventsBody) -> String {
 }
 
 /// Asks; an answer that is no success is an error.
-fn ask(socket: &Path, method: &str, path: &str) -> Result<http::Answer, CtlError> {
-    let answer = http::exchange(socket, method, path)?;
+fn ask(socket: &Path, method: &str, path: &str, body: String) -> Result<http::Answer, CtlError> {
+    let answer = http::exchange(socket, method, path, body)?;
     if (200..300).contains(&answer.status) {
         return Ok(answer);
     }

@@ -30,6 +30,7 @@ pub(super) fn tenants(body: &TenantsBody) -> String {
             refused.permission,
             refused.session_limit,
             refused.quarantined,
+            refused.session_rate,
             refused.draining,
             refused.silent,
             refused.version,

@@ -9,7 +9,7 @@ use vgpu_core::broker::{Broker, SessionId};
 use vgpu_proto::handshake::RefusalCause;
 use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
 use vgpu_proto::report::GpuReport;
-use vgpu_sched::{Deadline, Duration, TenantId};
+use vgpu_sched::{Deadline, Duration, Limits, TenantId};
 
 use super::attend::attend;
 use super::event::Event;
@@ -20,6 +20,7 @@ use super::phase::Phase;
 use super::refuse::{self, Refuser};
 use super::report::{Collection, Tally};
 use super::session::{Session, WITHOUT_A_WORD};
+use super::sockets::Sockets;
 use super::spares::{Spares, Taken};
 use super::standing::Standings;
 use super::turns::Takers;
@@ -51,6 +52,10 @@ pub(super) struct Daemon {
     pub images: Vec<ImageCache>,
     /// Held while an offered image is read: one at a time, so that they take no more than one core.
     pub reading: Arc<Semaphore>,
+    /// What each tenant may begin in a second, in their order.
+    pub rates: Vec<Limits>,
+    /// Where guests and tools connect; none in tests that bring their own.
+    pub sockets: Option<Sockets>,
     /// Operators' questions that wait for workers.
     pub collections: Vec<Collection>,
     /// Of each GPU, in their order.
@@ -85,6 +90,8 @@ impl Daemon {
             tallies: vec![Tally::default(); config.tenants.len()],
             images: config.tenants.iter().map(|tenant| ImageCache::new(tenant.images_bytes)).collect(),
             reading: Arc::new(Semaphore::new(1)),
+            rates: vec![Limits::default(); config.tenants.len()],
+            sockets: None,
             collections: vec![],
             spares: config.gpus.iter().map(|_| Spares::default()).collect(),
             phase: Phase::Serving,
@@ -101,6 +108,7 @@ impl Daemon {
 
     /// Handles events until the host was shut down and its last worker reaped.
     pub(super) async fn run(&mut self, mut events: mpsc::Receiver<Event>) {
+        (0..).zip(0..self.config.tenants.len()).for_each(|(id, _)| self.apply_tenant(TenantId(id)));
         self.tell_phase("serving", None);
         self.refill(self.clock.now());
         while !self.is_done() {
@@ -137,6 +145,7 @@ impl Daemon {
             Event::Follow { after, wait, reply } => {
                 self.journal.follow(self.clock.now(), after, wait, reply);
             }
+            Event::Change(change, reply) => self.change(change, reply),
             Event::Report { tenant, uid, reply } => self.tenant_report(tenant, uid, reply),
             Event::Shutdown => self.shutdown(),
         }
@@ -156,6 +165,11 @@ impl Daemon {
     }
 
     fn connected(&mut self, tenant: TenantId, guest: UnixStream, uid: u32) {
+        if self.tenant(tenant).removed {
+            // It came before its socket went.
+            let text = "the tenant was removed from the host's configuration; ask its operator";
+            return self.turn_away(tenant, guest, RefusalCause::SessionLimit, text);
+        }
         let allowed = self.tenant(tenant).uid;
         if uid != allowed {
             let text =
@@ -173,6 +187,10 @@ impl Daemon {
                 return self.turn_away(tenant, guest, refuse::cause(refused), refused.to_string());
             }
         };
+        if let Err(text) = self.take_session_rate(tenant) {
+            self.broker.close_session(session);
+            return self.turn_away_too_early(tenant, guest, text);
+        }
         if let Err(error) = self.launch(session, tenant, &guest) {
             self.broker.close_session(session);
             self.detach(session, tenant);

@@ -8,6 +8,7 @@ use vgpu_core::broker::{Act, SessionId};
 use vgpu_proto::report::TenantReport;
 use vgpu_sched::{Duration, TenantId};
 
+use super::change::{Change, ChangeReply};
 use super::images::ImageCopy;
 use super::quarantine::OrderError;
 use super::spares::SpareNews;
@@ -97,6 +98,8 @@ pub(crate) enum Event {
         /// Where the answer goes.
         reply: oneshot::Sender<EventsBody>,
     },
+    /// An operator changes something; nobody waits for the answer to a signal.
+    Change(Change, Option<ChangeReply>),
     /// A tool of a tenant asks what the tenant may know.
     Report {
         /// Whose socket it asked.

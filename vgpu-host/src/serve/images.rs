@@ -74,22 +74,39 @@ impl Drop for Admitted {
     }
 }
 
+/// How fast images may be offered to a cache of at most so many bytes.
+fn offer_rate(max_bytes: u64) -> Rate {
+    // No offer is larger than what may come at once, so none passes that the tenant has not saved up for.
+    let at_once = max_bytes.saturating_add(OFFER_BYTES);
+    Rate::new(OFFERED_BYTES_PER_SECOND, at_once).expect("both are more than zero")
+}
+
 impl ImageCache {
     /// A cache of at most so many bytes.
     pub(super) fn new(max_bytes: u64) -> Self {
-        // No offer is larger than this, so none passes that the tenant has not saved up for.
-        let at_once = max_bytes.saturating_add(OFFER_BYTES);
-        let rate = Rate::new(OFFERED_BYTES_PER_SECOND, at_once).expect("both are more than zero");
         Self {
             max_bytes,
             kept: BTreeMap::new(),
             kept_bytes: 0,
             uses: 0,
-            offers: Bucket::new(rate, Instant::default()),
+            offers: Bucket::new(offer_rate(max_bytes), Instant::default()),
             reading_bytes: Arc::default(),
             hits: 0,
             misses: 0,
             refused: 0,
+        }
+    }
+
+    /// Another bound. Those that were not used for longest go, if there are more now; a cache of 0 bytes keeps none.
+    pub(super) fn set_max_bytes(&mut self, max_bytes: u64) {
+        if max_bytes == self.max_bytes {
+            return;
+        }
+        self.max_bytes = max_bytes;
+        // From a full one: a cache that has grown takes at once what it has room for.
+        self.offers = Bucket::new(offer_rate(max_bytes), Instant::default());
+        while self.kept_bytes > self.max_bytes {
+            self.drop_oldest();
         }
     }
 
@@ -228,6 +245,8 @@ mod tests {
         assert!(cache.admit(at(100), 1 << 20).is_some());
         let admitted = (0..1_000).filter(|turn| cache.admit(at(100 + turn), 1 << 20).is_some()).count();
         assert!((100..=200).contains(&admitted), "{admitted} MiB in a second");
+        cache.set_max_bytes(0);
+        assert_eq!((cache.body().kept, cache.body().kept_bytes), (0, 0));
         let mut off = ImageCache::new(0);
         assert!(off.admit(at(0), 1).is_none());
         off.keep(copy(1, 1));

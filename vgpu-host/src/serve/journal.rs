@@ -152,6 +152,11 @@ impl Journal {
         }
     }
 
+    /// Has room for a tenant that came later.
+    pub(super) fn add_tenant(&mut self, name: &str) {
+        self.tenants.push((name.to_owned(), Ring::new(TENANT_EVENTS_MAX)));
+    }
+
     /// Tells an event, unless it repeats one that was told a moment ago: then it is counted and told later.
     pub(super) fn tell(&mut self, at: Stamp, entry: Entry) {
         if let Some(entry) = self.repeats.admit(at.now, entry) {

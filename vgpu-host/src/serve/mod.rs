@@ -7,6 +7,7 @@
 mod accept;
 mod attend;
 mod cards;
+mod change;
 mod daemon;
 mod error;
 mod event;
@@ -18,6 +19,7 @@ mod offer;
 mod phase;
 mod quarantine;
 mod refuse;
+mod reload;
 mod report;
 mod reports;
 mod said;
@@ -37,8 +39,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use vgpu_proto::report::GpuReport;
-use vgpu_sched::TenantId;
 
+pub(crate) use self::change::{Change, ChangeError};
 use self::daemon::Daemon;
 pub use self::error::HostError;
 pub(crate) use self::event::Event;
@@ -182,9 +184,10 @@ impl Prepared {
         let (events, queue) = mpsc::channel(event::EVENTS_MAX);
         let turns = Takers::start(&host.config, &events);
         let turns = turns.map_err(|error| HostError::Leases { text: error.to_string() })?;
+        let mut sockets = sockets;
         {
             let _guard = runtime.enter();
-            listen(&sockets, &events).map_err(system("watch the sockets"))?;
+            listen(&mut sockets, &events).map_err(system("watch the sockets"))?;
         }
         Ok(Self { config: host.config, gpus, store, turns, command, sockets, runtime, events, queue })
     }
@@ -194,9 +197,10 @@ impl Prepared {
         let runtime_dir = config.runtime_dir.clone();
         tracing::info!(runtime_dir = %runtime_dir.display(), tenants = config.tenants.len(), "serving");
         runtime.block_on(async {
-            Daemon::new(config, gpus, store, turns, command, events).run(queue).await;
+            let mut daemon = Daemon::new(config, gpus, store, turns, command, events);
+            daemon.sockets = Some(sockets);
+            daemon.run(queue).await;
         });
-        drop(sockets);
         tracing::info!(runtime_dir = %runtime_dir.display(), "stopped");
     }
 }
@@ -216,15 +220,8 @@ fn kept(config: &mut Config, forget_overrides: bool) -> Result<Store, HostError>
 }
 
 /// Starts the tasks that accept guests and operators.
-fn listen(sockets: &Sockets, events: &mpsc::Sender<Event>) -> io::Result<()> {
-    for (index, listener) in (0..).zip(&sockets.tenants) {
-        let listener = UnixListener::from_std(listener.try_clone()?)?;
-        tokio::spawn(accept::accept(TenantId(index), listener, events.clone()));
-    }
-    for (index, listener) in (0..).zip(&sockets.reports) {
-        let listener = UnixListener::from_std(listener.try_clone()?)?;
-        tokio::spawn(reports::serve(TenantId(index), listener, events.clone()));
-    }
+fn listen(sockets: &mut Sockets, events: &mpsc::Sender<Event>) -> io::Result<()> {
+    sockets.serve_all(events)?;
     let control = UnixListener::from_std(sockets.control.try_clone()?)?;
     let server = axum::serve(control, crate::api::router(events.clone()));
     tokio::spawn(server.into_future());
@@ -243,5 +240,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> HostError {
     move |source| HostError::System { what, source }
 }
 
+#[cfg(test)]
+mod change_tests;
 #[cfg(test)]
 mod tests;

@@ -102,9 +102,7 @@ impl Daemon {
 
     /// An operator quarantines or releases a tenant.
     pub(super) fn order(&mut self, name: &str, order: Order) -> Result<(), OrderError> {
-        let found = (0..).zip(&self.config.tenants).find(|(_, tenant)| tenant.name == name);
-        let Some((index, _)) = found else { return Err(OrderError::UnknownTenant(name.to_owned())) };
-        let tenant = TenantId(index);
+        let tenant = self.tenant_id(name).map_err(|_| OrderError::UnknownTenant(name.to_owned()))?;
         let state = self.standings.after_order(tenant, self.clock.now(), order);
         self.standings.set(tenant, state, order);
         match order {

@@ -78,6 +78,17 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Refuses a connection that comes sooner than its tenant's rate allows.
+    pub(super) fn turn_away_too_early(&mut self, tenant: TenantId, guest: UnixStream, text: String) {
+        self.tally(tenant).refused.session_rate += 1;
+        // Without the time to wait, which is another one each time.
+        let reason = "the tenant begins sessions faster than its sessions_per_s";
+        self.tell(Entry::new(EventKind::Refused, reason).tenant(tenant).repeats("session_rate"));
+        self.refuser.refuse(guest, RefusalCause::SessionLimit, text);
+    }
+}
+
 /// Puts the refusal into the socket's empty buffer; false when even that fails, and then the guest is gone.
 fn send(guest: &UnixStream, cause: RefusalCause, text: String) -> bool {
     let refusal = Refusal { cause, version_min: VERSION_MIN, version_max: VERSION_MAX, text };

@@ -10,7 +10,7 @@ use super::daemon::Daemon;
 use super::images::ImageCache;
 use super::spares::Spares;
 use crate::api::{DeviceBody, DevicesBody, RefusedBody, SessionsBody, TenantBody, TenantsBody};
-use crate::config::Device;
+use crate::config::{Device, TenantKeys};
 use crate::wire::ToWorker;
 
 /// How long workers may take to answer for a list of sessions; one that is late is listed without its counts.
@@ -39,6 +39,7 @@ impl Daemon {
     pub(super) fn tenants_body(&self) -> TenantsBody {
         let caches = self.images.iter().map(ImageCache::body);
         let now = self.clock.now();
+        let overrides = |name: &str| self.store.overrides(name).map(TenantKeys::said).unwrap_or_default();
         let tenants = self.config.tenants.iter().zip(&self.tallies).zip(self.broker.tenants()).zip(caches);
         let body =
             |(index, (((tenant, tally), usage), images)): (_, (((&crate::config::Tenant, &Tally), _), _))| {
@@ -69,9 +70,12 @@ impl Daemon {
                     waits: turns.waits,
                     holds: turns.holds,
                     images,
+                    settings: tenant.settings(),
+                    overridden: overrides(&tenant.name).into_iter().map(str::to_owned).collect(),
                 }
             };
-        TenantsBody { tenants: (0..).zip(tenants).map(body).collect() }
+        let tenants = (0..).zip(tenants).filter(|(_, (((tenant, _), _), _))| !tenant.removed);
+        TenantsBody { tenants: tenants.map(body).collect() }
     }
 
     pub(super) fn devices_body(&self) -> DevicesBody {

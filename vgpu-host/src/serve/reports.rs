@@ -69,7 +69,7 @@ impl Daemon {
     /// Answers a tenant's tool; the reply of another user is dropped.
     pub(super) fn tenant_report(&self, tenant: TenantId, uid: u32, reply: oneshot::Sender<TenantReport>) {
         let config = self.tenant(tenant);
-        if uid != config.uid {
+        if uid != config.uid || config.removed {
             return;
         }
         let held = self.broker.tenants().nth(tenant.0 as usize).map(|usage| usage.held).unwrap_or_default();

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::HostError;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use vgpu_sched::TenantId;
+
+use super::event::Event;
+use super::{HostError, accept, reports};
 use crate::config::{Config, Tenant};
 
 /// Others may pass through these folders to a socket whose name they know, but not list whom the host serves.
@@ -25,15 +30,23 @@ const EVERYBODY: u32 = 0o666;
 /// The sockets of a host. Dropping it removes them.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    /// One listener for each tenant, in their order.
-    pub tenants: Vec<UnixListener>,
-    /// One for each tenant's monitoring tools, in their order.
-    pub reports: Vec<UnixListener>,
+    /// Of each tenant, in their order; none of one that was removed.
+    tenants: Vec<Option<TenantSockets>>,
     /// The operators' listener.
     pub control: UnixListener,
-    paths: Vec<PathBuf>,
+    control_path: PathBuf,
     /// The lock on the runtime folder, held as long as this is.
     _lock: File,
+}
+
+/// The sockets of a tenant. Dropping it removes them, and ends the tasks that accept on them.
+#[derive(Debug)]
+pub(super) struct TenantSockets {
+    guests: UnixListener,
+    /// For its monitoring tools.
+    reports: UnixListener,
+    paths: Vec<PathBuf>,
+    tasks: Vec<AbortHandle>,
 }
 
 impl Sockets {
@@ -41,40 +54,94 @@ impl Sockets {
     ///
     /// A socket that a killed daemon left is replaced; one that somebody listens on is not.
     pub(super) fn bind(config: &Config) -> Result<Self, HostError> {
-        let tenants_dir = config.runtime_dir.join("tenants");
         folder(&config.runtime_dir, FOLDER_MODE)?;
         let lock = lock(&config.runtime_dir)?;
-        folder(&tenants_dir, FOLDER_MODE)?;
+        folder(&tenants_dir(config), FOLDER_MODE)?;
         let control_path = config.control_socket();
         let control = listen(&control_path, OWNER_ONLY)?;
-        let paths = vec![control_path];
-        let mut sockets = Self { tenants: vec![], reports: vec![], control, paths, _lock: lock };
+        let mut sockets = Self { tenants: vec![], control, control_path, _lock: lock };
         for tenant in &config.tenants {
-            folder(&tenants_dir.join(&tenant.name), TENANT_FOLDER_MODE)?;
-            let listener = sockets.listen_for(tenant, config.tenant_socket(&tenant.name))?;
-            sockets.tenants.push(listener);
-            let listener = sockets.listen_for(tenant, config.report_socket(&tenant.name))?;
-            sockets.reports.push(listener);
+            sockets.tenants.push(Some(TenantSockets::bind(config, tenant)?));
         }
         Ok(sockets)
     }
 
-    /// Listens where a tenant's user may connect.
-    fn listen_for(&mut self, tenant: &Tenant, path: PathBuf) -> Result<UnixListener, HostError> {
-        let listener = listen(&path, OWNER_ONLY)?;
-        let admitted = admit_user(tenant, &path);
-        self.paths.push(path);
-        admitted.map(|()| listener)
+    /// Starts the tasks that accept guests and tools of every tenant.
+    pub(super) fn serve_all(&mut self, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+        for (id, tenant) in (0..).zip(self.tenants.iter_mut().flatten()) {
+            tenant.serve(TenantId(id), events)?;
+        }
+        Ok(())
+    }
+
+    /// Accepts on the sockets of a tenant that came later.
+    pub(super) fn serve(&mut self, id: TenantId, mut bound: TenantSockets, events: &mpsc::Sender<Event>) {
+        if let Err(error) = bound.serve(id, events) {
+            tracing::error!(tenant = id.0, %error, "cannot accept guests of a new tenant");
+        }
+        let place = id.0 as usize;
+        self.tenants.resize_with(self.tenants.len().max(place + 1), || None);
+        self.tenants[place] = Some(bound);
+    }
+
+    /// Listens for that tenant no more.
+    pub(super) fn close(&mut self, id: TenantId) {
+        if let Some(tenant) = self.tenants.get_mut(id.0 as usize) {
+            *tenant = None;
+        }
     }
 }
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        for path in &self.paths {
+        // Somebody else may have removed it; there is nothing left to do then.
+        let _ = std::fs::remove_file(&self.control_path);
+    }
+}
+
+impl TenantSockets {
+    /// Listens where a tenant's guests and tools connect.
+    pub(super) fn bind(config: &Config, tenant: &Tenant) -> Result<Self, HostError> {
+        folder(&tenants_dir(config).join(&tenant.name), TENANT_FOLDER_MODE)?;
+        let paths = [config.tenant_socket(&tenant.name), config.report_socket(&tenant.name)];
+        let guests = listen(&paths[0], OWNER_ONLY)?;
+        let mut bound = Bound(vec![paths[0].clone()]);
+        let reports = listen(&paths[1], OWNER_ONLY)?;
+        bound.0.push(paths[1].clone());
+        paths.iter().try_for_each(|path| admit_user(tenant, path))?;
+        Ok(Self { guests, reports, paths: std::mem::take(&mut bound.0), tasks: vec![] })
+    }
+
+    fn serve(&mut self, id: TenantId, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+        let guests = tokio::net::UnixListener::from_std(self.guests.try_clone()?)?;
+        self.tasks.push(tokio::spawn(accept::accept(id, guests, events.clone())).abort_handle());
+        let reports = tokio::net::UnixListener::from_std(self.reports.try_clone()?)?;
+        self.tasks.push(tokio::spawn(reports::serve(id, reports, events.clone())).abort_handle());
+        Ok(())
+    }
+}
+
+impl Drop for TenantSockets {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        drop(Bound(std::mem::take(&mut self.paths)));
+    }
+}
+
+/// Socket files, which go with this.
+struct Bound(Vec<PathBuf>);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        for path in &self.0 {
             // Somebody else may have removed them; there is nothing left to do then.
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+fn tenants_dir(config: &Config) -> PathBuf {
+    config.runtime_dir.join("tenants")
 }
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> HostError + 'a {

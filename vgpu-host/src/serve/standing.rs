@@ -39,6 +39,11 @@ impl Standings {
         Self { tenants: vec![held; tenants] }
     }
 
+    /// A tenant that came later, in good standing.
+    pub(super) fn add_tenant(&mut self, config: QuarantineConfig) {
+        self.tenants.push(Held { state: Quarantine::new(config), reason: String::new() });
+    }
+
     /// Something went wrong with a tenant.
     pub(super) fn fault(&mut self, tenant: TenantId, now: Instant, fault: Fault, reason: &str) -> Outcome {
         let held = self.held(tenant);

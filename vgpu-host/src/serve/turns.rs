@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use vgpu_core::broker::{Act, SessionId, TurnKill};
 use vgpu_proto::Status;
 use vgpu_proto::control::Closing;
-use vgpu_sched::{Duration, Fault, TenantId};
+use vgpu_sched::{Duration, Fault, LeaseError, LeaseTenant, TenantId};
 
 use super::daemon::Daemon;
 use super::event::Event;
@@ -56,6 +56,20 @@ impl Takers {
     /// The desk of a tenant, and its name there.
     pub(super) fn of(&self, gpu: usize, tenant: TenantId) -> (&Desk, TenantId) {
         (&self.desks[gpu], self.names[tenant.0 as usize])
+    }
+
+    /// A tenant that came later, as one without any settings: [`Self::set`] follows.
+    pub(super) fn add(&mut self, tenant: &crate::config::Tenant) -> Result<(), LeaseError> {
+        let plain = crate::config::Tenant { lease: LeaseTenant::default(), ..tenant.clone() };
+        let name = self.desks[tenant.gpu].add(&plain)?;
+        self.names.push(name);
+        Ok(())
+    }
+
+    /// A tenant takes turns by these settings from now on.
+    pub(super) fn set(&self, id: TenantId, tenant: &crate::config::Tenant) -> Result<(), LeaseError> {
+        let (desk, name) = self.of(tenant.gpu, id);
+        desk.set(name, tenant)
     }
 
     /// What operators see of a tenant's turns; zeros where it takes none.
