@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
+
 use crate::artifacts::artifacts;
 use crate::process::{Process, piped};
 use crate::wait::eventually;
@@ -136,28 +138,56 @@ impl HostBuilder {
         );
         let file = path.join("vgpu.toml");
         std::fs::write(&file, config).expect("the folder is ours");
-        let log = std::fs::File::create(path.join("log")).expect("the folder is ours");
-        let daemon = Command::new(&artifacts().host)
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the host's binary runs");
-        let mut host = Host { daemon: Process::new(daemon), folder };
-        eventually("the host answers", || {
-            assert!(host.daemon.is_running(), "the host ended at once:\n{}", host.log());
-            host.ctl(&["tenants", "--json"]).status.success().then_some(())
-        });
+        let daemon = serve(path);
+        let mut host = Host { daemon, folder };
+        host.wait_until_up();
         host
     }
+}
+
+/// Starts a daemon with the configuration in that folder; its log goes there too.
+fn serve(folder: &Path) -> Process {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
+    let daemon = Command::new(&artifacts().host)
+        .args(["serve", "--config"])
+        .arg(folder.join("vgpu.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("the folder is ours"))
+        .spawn()
+        .expect("the host's binary runs");
+    Process::new(daemon)
 }
 
 impl Host {
     /// A host with one tenant, `alice`, of 512 MiB.
     pub fn with_alice() -> Self {
         HostBuilder::default().tenant("alice", 512 << 20, "").start()
+    }
+
+    /// Kills the daemon and starts it again, with the configuration and the state that are there by then.
+    ///
+    /// # Panics
+    /// When it does not start within the shared deadline.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.daemon.signal(Signal::KILL);
+        self.daemon.wait();
+        self.daemon = serve(self.folder.path());
+        self.wait_until_up();
+    }
+
+    #[track_caller]
+    fn wait_until_up(&mut self) {
+        eventually("the host answers", || {
+            assert!(self.daemon.is_running(), "the host ended at once:\n{}", self.log());
+            self.ctl(&["tenants", "--json"]).status.success().then_some(())
+        });
+    }
+
+    /// Where the host keeps what must survive it.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     /// What the host logged so far.
