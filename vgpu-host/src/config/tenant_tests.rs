@@ -219,3 +219,17 @@ fn settings_are_the_same_after_a_file() {
         assert!(serde_json::from_str::<TenantKeys>(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn operators_find_every_key_in_the_documentation() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for name in TenantKeys::NAMES {
+        let row = page.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        assert!(row.is_some(), "docs/configuration.md has no row for {name}");
+    }
+    let start = page.find("```toml").unwrap() + "```toml".len();
+    let example = &page[start..][..page[start..].find("```").unwrap()];
+    let config = Config::from_toml(example).unwrap();
+    assert_eq!(config.tenants[0].lease.class, Class::Latency);
+}

@@ -8,7 +8,7 @@ use super::sockets::TenantSockets;
 use crate::api::ChangedBody;
 use crate::config::{Config, Tenant};
 use vgpu_core::broker::TenantConfig;
-use vgpu_sched::{Limits, TenantId};
+use vgpu_sched::{Limits, Quarantine, TenantId};
 
 impl Daemon {
     /// Has the host follow its configuration file as it is now; what operators set still overrides it.
@@ -71,7 +71,11 @@ impl Daemon {
             // There are fewer places than the leases of a GPU know tenants.
             tracing::error!(%error, "the leases do not know a new tenant");
         }
-        self.journal.add_tenant(&self.config.tenants[id.0 as usize].name);
-        self.standings.add_tenant(self.config.quarantine);
+        let name = &self.config.tenants[id.0 as usize].name;
+        self.journal.add_tenant(name);
+        // One that an earlier configuration had may have been put into quarantine then.
+        let (rules, now) = (self.config.quarantine, self.clock.now());
+        let kept = self.store.state().tenants.get(name).and_then(|kept| kept.quarantine.as_ref());
+        self.standings.add_tenant(kept.map_or(Quarantine::new(rules), |kept| kept.restored(rules, now)));
     }
 }

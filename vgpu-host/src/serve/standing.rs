@@ -39,9 +39,9 @@ impl Standings {
         Self { tenants: vec![held; tenants] }
     }
 
-    /// A tenant that came later, in good standing.
-    pub(super) fn add_tenant(&mut self, config: QuarantineConfig) {
-        self.tenants.push(Held { state: Quarantine::new(config), reason: String::new() });
+    /// A tenant that came later.
+    pub(super) fn add_tenant(&mut self, state: Quarantine) {
+        self.tenants.push(Held { state, reason: String::new() });
     }
 
     /// Something went wrong with a tenant.
