@@ -2,7 +2,8 @@
 //!
 //! Nothing here reads a clock, does I/O or holds a lock: time is an argument ([`Instant`]), a change is a method, and
 //! each method answers with what the caller should do. [`lease`] decides who holds a GPU, [`admission`] who may begin a session,
-//! [`limits`] and [`queue`] how much passes, [`watchdog`] and [`quarantine`] what becomes of work that has stopped or fails.
+//! [`limits`] and [`queue`] how much passes, [`watchdog`] and [`quarantine`] what becomes of work that has stopped or fails,
+//! [`xid`] and [`card`] what a card's errors ask for.
 //!
 //! ```
 //! use vgpu_sched::{Admission, TenantId};
@@ -22,6 +23,7 @@ extern crate alloc;
 
 pub mod admission;
 pub mod bucket;
+pub mod card;
 pub mod deadline;
 mod heap;
 pub mod lease;
@@ -33,9 +35,11 @@ pub mod time;
 mod tree;
 pub mod watchdog;
 pub mod weight;
+pub mod xid;
 
 pub use admission::{Admission, Refused, TenantId};
 pub use bucket::{BadRate, Bucket, Rate};
+pub use card::{CardReason, CardSigns, CardStanding, CardState, CardVerdict, Recovery};
 pub use deadline::Deadline;
 pub use lease::{
     Cap, Class, Decision, LeaseConfig, LeaseError, LeaseTenant, LeaseView, Leases, Place, Reason, Totals,
@@ -46,3 +50,4 @@ pub use queue::{Full, Queue, QueueBounds};
 pub use time::{Duration, Instant};
 pub use watchdog::{KillReason, Verdict, Watchdog, WatchdogConfig};
 pub use weight::{BadShare, Share, Weight};
+pub use xid::{Action, Blame, Xid};
