@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vgpu_core::device::cuda::driver::{FUNCTIONS, SHIM};
+use vgpu_core::device::cuda::driver::{FUNCTIONS, NVML, NvmlLibrary, SHIM};
 use vgpu_core::device::cuda::{CudaDevice, CudaError};
 
 /// A folder that goes with the test.
@@ -27,13 +27,13 @@ impl Drop for Folder {
     }
 }
 
-/// Compiles a library that the loader takes for the driver.
-fn fake(folder: &Path, source: &str) {
+/// Compiles a library that the loader takes for the one of that name.
+fn fake(folder: &Path, library: &str, source: &str) {
     let file = folder.join("fake.c");
     fs::write(&file, source).expect("the folder can be written");
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
-        .arg(folder.join("libcuda.so"))
+        .arg(folder.join(library))
         .arg(&file)
         .status()
         .expect("the C compiler that Rust links with");
@@ -42,11 +42,16 @@ fn fake(folder: &Path, source: &str) {
 
 /// What `CudaDevice::open` says in a process that finds that library.
 fn opened_with(name: &str, source: &str) -> String {
+    told_with(name, "libcuda.so", source, "open_and_tell")
+}
+
+/// What that test prints in a process that finds that library.
+fn told_with(name: &str, library: &str, source: &str, test: &str) -> String {
     let folder = Folder::new(name);
-    fake(&folder.0, source);
+    fake(&folder.0, library, source);
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new(program)
-        .args(["--exact", "open_and_tell", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env("VGPU_TELL", "1")
         .env("LD_LIBRARY_PATH", &folder.0)
         .output()
@@ -107,4 +112,23 @@ fn an_old_driver_is_told() {
 fn a_driver_that_does_not_start_is_told() {
     let text = opened_with("start", &complete(13_000, 100));
     assert!(text.contains("ERROR_NO_DEVICE") && text.contains("cuInit: as told"), "{text}");
+}
+
+/// As `open_and_tell`, of NVML.
+#[test]
+fn look_for_nvml_and_tell() {
+    if std::env::var_os("VGPU_TELL").is_some() {
+        println!("{:?}", NvmlLibrary::look());
+    }
+}
+
+#[test]
+fn the_shim_for_nvml_is_refused_and_another_is_not() {
+    let told = |name, source: &str| told_with(name, NVML, source, "look_for_nvml_and_tell");
+    assert!(
+        told("nvml-shim", &format!("unsigned {SHIM} = 1;")).contains(&format!("{:?}", NvmlLibrary::Shim))
+    );
+    assert!(
+        told("nvml", "int nvmlInit_v2(void) { return 0; }").contains(&format!("{:?}", NvmlLibrary::Found))
+    );
 }
