@@ -29,6 +29,7 @@ pub mod ctl;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
+pub mod health;
 mod leases;
 pub mod logging;
 pub mod probe;
