@@ -8,7 +8,9 @@ use vgpu_core::device::soft::{ComputeCapability, SoftConfig, THREADS_MAX};
 use vgpu_proto::limits;
 
 use super::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
-use super::{Card, Config, ConfigError, CudaGpu, Device, Gpu, Origin, SoftGpu, Tenant, scheduler, tenant};
+use super::{
+    Card, Config, ConfigError, CudaGpu, Device, Gpu, Origin, SoftGpu, Tenant, health, scheduler, tenant,
+};
 
 /// An hour: longer, and an operator's restart looks like a hang.
 const DRAIN_TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -28,6 +30,7 @@ const CARD_SPARES: u32 = 1;
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let quarantine = super::quarantine::check(file.host.quarantine.unwrap_or_default())?;
     let origin = Origin { path: None, gpus: file.gpu.clone() };
+    let health = health::check(&file.host.health.clone().unwrap_or_default())?;
     let Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms } = check_host(file.host)?;
     check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
     if !file.profile.is_empty() {
@@ -46,6 +49,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
         drain_timeout_ms,
         quarantine,
         origin,
+        health,
         gpus,
         tenants,
     };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{QuarantineSection, SchedulerSection, TenantKeys};
+use super::{HealthSection, QuarantineSection, SchedulerSection, TenantKeys};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -40,6 +40,8 @@ pub struct HostSection {
     pub drain_timeout_ms: Option<u64>,
     /// What is done about tenants whose work fails.
     pub quarantine: Option<QuarantineSection>,
+    /// How cards are watched.
+    pub health: Option<HealthSection>,
 }
 
 /// `[[gpu]]`.

@@ -7,6 +7,7 @@ mod card;
 mod check;
 mod error;
 mod file;
+mod health;
 mod keys;
 mod quarantine;
 mod reload;
@@ -24,6 +25,7 @@ pub(crate) use self::card::uuid_text;
 pub use self::card::{Card, CardError};
 pub use self::error::ConfigError;
 pub use self::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
+pub use self::health::{HealthConfig, HealthSection};
 pub use self::keys::{ClassName, Setting, TenantKeys};
 pub use self::quarantine::QuarantineSection;
 pub use self::scheduler::SchedulerSection;
@@ -45,6 +47,8 @@ pub struct Config {
     pub quarantine: vgpu_sched::QuarantineConfig,
     /// Where it comes from.
     pub(crate) origin: Origin,
+    /// How cards are watched.
+    pub health: HealthConfig,
     /// GPUs.
     pub gpus: Vec<Gpu>,
     /// Tenants.

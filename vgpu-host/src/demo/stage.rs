@@ -66,7 +66,7 @@ fn config(device: &str, folder: &Path) -> Result<Config, DemoError> {
             runtime_dir: Some(folder.to_owned()),
             state_dir: Some(folder.join("state")),
             drain_timeout_ms: Some(DRAIN_TIMEOUT_MS),
-            quarantine: None,
+            ..HostSection::default()
         },
         gpu: vec![GpuSection {
             name: GPU.into(),
