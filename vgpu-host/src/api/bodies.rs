@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vgpu_core::metrics::Histogram;
 
+use super::HealthBody;
 use crate::config::TenantKeys;
 
 /// Body of `GET /v1/devices`.
@@ -37,6 +38,8 @@ pub struct DeviceBody {
     pub spares_taken: u64,
     /// Of those, or of tries to start one, lost before a guest came.
     pub spares_lost: u64,
+    /// How the card is; null where nobody tells.
+    pub health: Option<HealthBody>,
 }
 
 /// Body of `GET /v1/tenants`.

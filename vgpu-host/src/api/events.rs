@@ -131,6 +131,12 @@ kinds! {
     SpareLost = "spare_lost", true;
     /// Something went wrong that is nobody's fault, or that changes nothing for its tenant.
     Fault = "fault", true;
+    /// A card reported an error.
+    Xid = "xid", true;
+    /// A card may be used for more, or for less, than before; or it slows down, or does not answer.
+    Card = "card", true;
+    /// A worker took more than it was lent or billed.
+    Audit = "audit", true;
     /// A tenant's work failed by its own fault; new sessions of it are held back for a while.
     Strike = "strike", true;
     /// The wait after a strike is over.

@@ -5,6 +5,7 @@
 mod bodies;
 mod change;
 mod events;
+mod health;
 mod tenants;
 
 use axum::extract::{Path, State};
@@ -20,6 +21,7 @@ pub use self::bodies::{
     RefusedBody, SessionBody, SessionState, SessionsBody, SpansBody, StandingState, TenantBody, TenantsBody,
 };
 pub use self::events::{EventBody, EventKind, EventsBody, FieldValue};
+pub use self::health::{EccBody, HealthBody, RowsBody};
 use crate::serve::Event;
 
 type Events = mpsc::Sender<Event>;

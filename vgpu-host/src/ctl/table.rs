@@ -1,9 +1,11 @@
 //! Tables for people.
 
-use crate::api::{DevicesBody, QuarantineBody, SessionState, SessionsBody, StandingState, TenantsBody};
+use crate::api::{
+    DevicesBody, HealthBody, QuarantineBody, SessionState, SessionsBody, StandingState, TenantsBody,
+};
 
 pub(super) fn devices(body: &DevicesBody) -> String {
-    let header = ["GPU", "DEVICE", "SESSIONS", "MEMORY", "SPARES", "TAKEN", "LOST"];
+    let header = ["GPU", "DEVICE", "SESSIONS", "MEMORY", "SPARES", "TAKEN", "LOST", "CARD"];
     let rows = body.devices.iter().map(|gpu| {
         let whole = gpu.memory_bytes.map_or_else(|| "-".to_owned(), size);
         [
@@ -14,9 +16,18 @@ pub(super) fn devices(body: &DevicesBody) -> String {
             format!("{}/{}", gpu.spares_ready, gpu.spares),
             gpu.spares_taken.to_string(),
             gpu.spares_lost.to_string(),
+            gpu.health.as_ref().map_or_else(|| "-".to_owned(), card),
         ]
     });
     table(header, rows)
+}
+
+/// Temperature, power and standing.
+fn card(health: &HealthBody) -> String {
+    let temperature = health.temperature_celsius.map(|celsius| format!("{celsius}C"));
+    let power = health.power_milliwatts.map(|milliwatts| format!("{}W", milliwatts / 1_000));
+    let known = [temperature, power, Some(health.standing.clone())];
+    known.into_iter().flatten().collect::<Vec<_>>().join(",")
 }
 
 pub(super) fn tenants(body: &TenantsBody) -> String {

@@ -14,8 +14,10 @@ mod monitor;
 mod nvml;
 pub(crate) mod sightings;
 mod values;
+pub(crate) mod watch;
 
 pub use self::fake::{FakeCards, FakeMonitor};
+pub(crate) use self::kernel_log::LoggedXid;
 pub use self::kernel_log::{LogError, PciAddress};
 pub use self::monitor::{CardUuid, Monitor, MonitorError, MonitorEvent};
 pub use self::nvml::NvmlMonitor;

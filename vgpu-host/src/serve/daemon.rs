@@ -13,6 +13,7 @@ use vgpu_sched::{Deadline, Duration, Limits, TenantId};
 
 use super::attend::attend;
 use super::event::Event;
+use super::health::Health;
 use super::images::ImageCache;
 use super::journal::Journal;
 use super::launch::{self, LaunchError, WorkerCommand};
@@ -64,6 +65,8 @@ pub(super) struct Daemon {
     pub clock: Clock,
     /// What is known of each GPU, in their order.
     pub gpus: Vec<GpuReport>,
+    /// How the cards are.
+    pub health: Health,
     pub command: WorkerCommand,
     pub events: mpsc::Sender<Event>,
     /// What operators are told that happened.
@@ -97,6 +100,7 @@ impl Daemon {
             phase: Phase::Serving,
             clock: Clock::start(),
             gpus,
+            health: Health::new(&config),
             command,
             journal: Journal::new(config.tenants.iter().map(|tenant| tenant.name.as_str())),
             standings: Standings::new(config.tenants.len(), config.quarantine),
@@ -136,6 +140,7 @@ impl Daemon {
             Event::Broke { session, cause } => self.broke(session, &cause),
             Event::Exited { session, status } => self.exited(session, &status),
             Event::Spare { gpu, number, news } => self.spare_news(gpu, number, news),
+            Event::Card(news) => self.card_news(news),
             Event::Devices(reply) => drop(reply.send(self.devices_body())),
             // An operator who hung up does not want the answer.
             Event::Tenants(reply) => drop(reply.send(self.tenants_body())),
@@ -180,6 +185,9 @@ impl Daemon {
         let held_back = self.held_back(tenant).filter(|_| self.phase == Phase::Serving);
         if let Some(text) = held_back {
             return self.turn_away(tenant, guest, RefusalCause::Quarantined, text);
+        }
+        if let Some(text) = self.health.refusal(self.tenant(tenant).gpu) {
+            return self.turn_away(tenant, guest, RefusalCause::Device, text);
         }
         let session = match self.broker.open_session(tenant) {
             Ok(session) => session,
@@ -258,6 +266,8 @@ impl Daemon {
         let Some(session) = self.sessions.remove(&id) else { return };
         let held = self.broker.close_session(id).unwrap_or_default();
         self.detach(id, session.tenant);
+        let (now, gpu) = (self.clock.now(), self.tenant(session.tenant).gpu);
+        self.health.gone(now, gpu, &session);
         if session.is_lost() {
             self.tally(session.tenant).workers_lost += 1;
         }

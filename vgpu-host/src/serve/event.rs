@@ -14,6 +14,7 @@ use super::quarantine::OrderError;
 use super::spares::SpareNews;
 use super::standing::Order;
 use crate::api::{DevicesBody, EventsBody, SessionsBody, TenantsBody};
+use crate::health::watch::CardNews;
 use crate::wire::FromWorker;
 
 /// Events that wait for the daemon; whoever has one more waits. Enough that a burst of connections is one turn.
@@ -79,6 +80,8 @@ pub(crate) enum Event {
         /// What.
         news: SpareNews,
     },
+    /// Something is known of a card.
+    Card(CardNews),
     /// An operator asks for the devices.
     Devices(oneshot::Sender<DevicesBody>),
     /// An operator asks for the tenants.

@@ -11,6 +11,7 @@ mod change;
 mod daemon;
 mod error;
 mod event;
+mod health;
 mod images;
 mod journal;
 mod keep;
@@ -50,6 +51,7 @@ use self::sockets::Sockets;
 pub(crate) use self::standing::Order;
 use self::turns::Takers;
 use crate::config::Config;
+use crate::health::{Monitor, watch};
 use crate::state::{State, Store};
 
 /// A host that has not started.
@@ -58,6 +60,7 @@ pub struct Host {
     config: Config,
     command: Option<WorkerCommand>,
     forget_overrides: bool,
+    monitor: Option<Box<dyn Monitor>>,
 }
 
 /// A host that serves on a thread of this process. Dropping it closes every session at once.
@@ -71,7 +74,7 @@ pub struct RunningHost {
 impl Host {
     /// A host of this configuration, whose workers are this executable ([`WorkerCommand::own`]).
     pub const fn new(config: Config) -> Self {
-        Self { config, command: None, forget_overrides: false }
+        Self { config, command: None, forget_overrides: false, monitor: None }
     }
 
     /// Another program for the workers.
@@ -85,6 +88,14 @@ impl Host {
     #[must_use]
     pub const fn forget_overrides(mut self) -> Self {
         self.forget_overrides = true;
+        self
+    }
+
+    /// Another monitor than NVML, which else is asked where the configuration has cards. It knows them by the UUIDs that their
+    /// drivers tell; the software GPU's is `*b"vgpu-software-00"`.
+    #[must_use]
+    pub fn monitor(mut self, monitor: impl Monitor + 'static) -> Self {
+        self.monitor = Some(Box::new(monitor));
         self
     }
 
@@ -169,6 +180,7 @@ struct Prepared {
     runtime: Runtime,
     events: mpsc::Sender<Event>,
     queue: mpsc::Receiver<Event>,
+    monitor: Option<Box<dyn Monitor>>,
 }
 
 impl Prepared {
@@ -189,11 +201,24 @@ impl Prepared {
             let _guard = runtime.enter();
             listen(&mut sockets, &events).map_err(system("watch the sockets"))?;
         }
-        Ok(Self { config: host.config, gpus, store, turns, command, sockets, runtime, events, queue })
+        let monitor = host.monitor;
+        Ok(Self {
+            config: host.config,
+            gpus,
+            store,
+            turns,
+            command,
+            sockets,
+            runtime,
+            events,
+            queue,
+            monitor,
+        })
     }
 
     fn run(self) {
-        let Self { config, gpus, store, turns, command, sockets, runtime, events, queue } = self;
+        let Self { config, gpus, store, turns, command, sockets, runtime, events, queue, monitor } = self;
+        watch::start(&config, &gpus, &events, monitor);
         let runtime_dir = config.runtime_dir.clone();
         tracing::info!(runtime_dir = %runtime_dir.display(), tenants = config.tenants.len(), "serving");
         runtime.block_on(async {

@@ -60,7 +60,7 @@ impl Daemon {
         };
         let sessions = self.sessions.values().filter_map(|session| session.deadline);
         let collections = self.collections.iter().map(|collection| collection.deadline);
-        let spares = self.next_spare_deadline();
+        let spares = self.next_spare_deadline().into_iter().chain(self.health.next_deadline());
         let told = self.journal.next_deadline().into_iter().chain(self.standings.next_deadline());
         sessions.chain(collections).chain(drain).chain(spares).chain(told).min()
     }
@@ -84,6 +84,7 @@ impl Daemon {
                 session.kill("the worker took too long");
             }
         }
+        self.handle_card_time(now);
         self.answer_collections();
         self.release_by_timer(now);
         self.journal.poll(self.stamp());

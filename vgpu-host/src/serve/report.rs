@@ -79,6 +79,7 @@ impl Daemon {
     }
 
     pub(super) fn devices_body(&self) -> DevicesBody {
+        let now = self.clock.now();
         let usage: Vec<_> = self.config.tenants.iter().zip(self.broker.tenants()).collect();
         let body = |(gpu, (config, spares)): (usize, (&crate::config::Gpu, &Spares))| {
             let here = || usage.iter().filter(|(tenant, _)| tenant.gpu == gpu);
@@ -96,6 +97,7 @@ impl Daemon {
                 spares_started: spares.started,
                 spares_taken: spares.taken,
                 spares_lost: spares.lost,
+                health: self.health.body(gpu, now),
             }
         };
         DevicesBody { devices: self.config.gpus.iter().zip(&self.spares).enumerate().map(body).collect() }

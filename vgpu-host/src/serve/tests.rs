@@ -15,9 +15,9 @@ use crate::api::{DevicesBody, SessionsBody, TenantsBody};
 use crate::ctl;
 use crate::wire::{Credit, FromWorker, HandshakeFailure, SessionCounts};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
-fn fresh_dir() -> PathBuf {
+pub(super) fn fresh_dir() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let dir = std::env::temp_dir().join(format!("vgpu-lies-{}-{number}", std::process::id()));
@@ -44,16 +44,16 @@ fn says(bytes: &[u8]) -> String {
     command + "' >&0; "
 }
 
-fn say(message: &FromWorker) -> String {
+pub(super) fn say(message: &FromWorker) -> String {
     says(&codec::encode(message).unwrap())
 }
 
-fn tenants(host: &RunningHost) -> TenantsBody {
+pub(super) fn tenants(host: &RunningHost) -> TenantsBody {
     let answer = ctl::run(&host.control_socket(), ctl::Request::Tenants, true).unwrap();
     serde_json::from_str(&answer).unwrap()
 }
 
-fn established() -> FromWorker {
+pub(super) fn established() -> FromWorker {
     FromWorker::Established { guest: GuestProcess::default(), version: 1 }
 }
 
