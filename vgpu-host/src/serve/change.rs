@@ -158,8 +158,8 @@ impl Daemon {
         let Tenant { memory_bytes, pinned_bytes, sessions_max, images_bytes, rates, .. } = *self.tenant(id);
         let removed = self.tenant(id).removed;
         self.broker.set_tenant(id, memory_bytes, pinned_bytes, if removed { 0 } else { sessions_max });
-        self.images[id.0 as usize].set_max_bytes(if removed { 0 } else { images_bytes });
         let now = self.clock.now();
+        self.images[id.0 as usize].set_max_bytes(now, if removed { 0 } else { images_bytes });
         self.rates[id.0 as usize].set(now, Limit::Sessions, rates.sessions);
         if let Err(error) = self.turns.set(id, self.tenant(id)) {
             // What was checked before fits.

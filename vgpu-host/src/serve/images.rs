@@ -74,13 +74,6 @@ impl Drop for Admitted {
     }
 }
 
-/// How fast images may be offered to a cache of at most so many bytes.
-fn offer_rate(max_bytes: u64) -> Rate {
-    // No offer is larger than what may come at once, so none passes that the tenant has not saved up for.
-    let at_once = max_bytes.saturating_add(OFFER_BYTES);
-    Rate::new(OFFERED_BYTES_PER_SECOND, at_once).expect("both are more than zero")
-}
-
 impl ImageCache {
     /// A cache of at most so many bytes.
     pub(super) fn new(max_bytes: u64) -> Self {
@@ -89,7 +82,7 @@ impl ImageCache {
             kept: BTreeMap::new(),
             kept_bytes: 0,
             uses: 0,
-            offers: Bucket::new(offer_rate(max_bytes), Instant::default()),
+            offers: Bucket::new(offers_of(max_bytes), Instant::default()),
             reading_bytes: Arc::default(),
             hits: 0,
             misses: 0,
@@ -98,13 +91,12 @@ impl ImageCache {
     }
 
     /// Another bound. Those that were not used for longest go, if there are more now; a cache of 0 bytes keeps none.
-    pub(super) fn set_max_bytes(&mut self, max_bytes: u64) {
+    pub(super) fn set_max_bytes(&mut self, now: Instant, max_bytes: u64) {
         if max_bytes == self.max_bytes {
             return;
         }
         self.max_bytes = max_bytes;
-        // From a full one: a cache that has grown takes at once what it has room for.
-        self.offers = Bucket::new(offer_rate(max_bytes), Instant::default());
+        self.offers.set_rate(now, offers_of(max_bytes));
         while self.kept_bytes > self.max_bytes {
             self.drop_oldest();
         }
@@ -185,6 +177,13 @@ impl ImageCache {
     }
 }
 
+/// How fast a tenant may offer whose cache holds so many bytes. No offer is larger than the burst, so none passes that the
+/// tenant has not saved up for.
+fn offers_of(max_bytes: u64) -> Rate {
+    let at_once = max_bytes.saturating_add(OFFER_BYTES);
+    Rate::new(OFFERED_BYTES_PER_SECOND, at_once).expect("both are more than zero")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +244,7 @@ mod tests {
         assert!(cache.admit(at(100), 1 << 20).is_some());
         let admitted = (0..1_000).filter(|turn| cache.admit(at(100 + turn), 1 << 20).is_some()).count();
         assert!((100..=200).contains(&admitted), "{admitted} MiB in a second");
-        cache.set_max_bytes(0);
+        cache.set_max_bytes(at(0), 0);
         assert_eq!((cache.body().kept, cache.body().kept_bytes), (0, 0));
         let mut off = ImageCache::new(0);
         assert!(off.admit(at(0), 1).is_none());
