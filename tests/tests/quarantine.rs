@@ -199,6 +199,44 @@ fn a_lost_worker_is_a_strike_and_one_that_was_told_to_end_is_none() {
 }
 
 #[test]
+fn what_was_answered_outlasts_a_killed_daemon_and_so_do_strikes() {
+    let mut host = host("back_off_ms = 600000");
+    fault(&host);
+    ctl(&host, &["quarantine", "bob"]);
+    host.restart();
+    let [alice, bob] = ["alice", "bob"].map(|name| host.tenant(name)["quarantine"].clone());
+    assert_eq!((&alice["standing"], &alice["strikes"]), (&"back_off".into(), &1.into()), "{alice}");
+    is_refused(&host.guest("alice", &["hold"]).finish(), &["held back for", "700"]);
+    assert_eq!(bob["standing"], "quarantined_by_hand");
+    assert!(!host.guest("bob", &["hold"]).finish().status.success());
+    for name in ["alice", "bob"] {
+        ctl(&host, &["release", name]);
+    }
+    host.restart();
+    works(&host, "alice");
+    works(&host, "bob");
+}
+
+#[test]
+fn what_cannot_be_kept_is_told_and_an_order_is_not_obeyed() {
+    let host = host("back_off_ms = 600000");
+    // In the way of the file that is to be put into the old one's place.
+    let in_the_way = host.state_dir().join("state.json.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let output = host.ctl(&["quarantine", "bob"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("nothing was changed"), "{output:?}");
+    assert_eq!(last(&host, "not_saved")["tenant"], "bob");
+    works(&host, "bob");
+    fault(&host);
+    assert_eq!(kinds(&host, &[]), ["strike", "not_saved"]);
+    is_refused(&host.guest("alice", &["hold"]).finish(), &["held back for"]);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    ctl(&host, &["quarantine", "bob"]);
+    assert!(!host.guest("bob", &["hold"]).finish().status.success());
+}
+
+#[test]
 fn events_are_followed_as_they_come() {
     let host = host("");
     let mut command = Command::new(&artifacts().host);

@@ -76,8 +76,9 @@ fn fresh_dir() -> PathBuf {
 }
 
 fn host(dir: &std::path::Path, host_keys: &str, tenant_keys: &str) -> Host {
+    let state = dir.join("state");
     let text = format!(
-        "[host]\nruntime_dir = {dir:?}\n{host_keys}\n\
+        "[host]\nruntime_dir = {dir:?}\nstate_dir = {state:?}\n{host_keys}\n\
          [[gpu]]\nname = \"gpu0\"\ndevice = \"soft\"\nsoft = {{ threads = 1 }}\n\
          [[tenant]]\nname = \"alice\"\ngpu = \"gpu0\"\nmemory_bytes = 1073741824\n{tenant_keys}"
     );

@@ -46,6 +46,10 @@ async fn order(events: &Events, name: String, order: Order) -> Response {
         None => return stopping(),
     };
     let (status, remedy) = match &error {
+        // It is on disk before it is answered, or it did not happen.
+        OrderError::NotSaved(_) => {
+            (StatusCode::INSUFFICIENT_STORAGE, "see to host.state_dir, then try again")
+        }
         OrderError::UnknownTenant(_) => (StatusCode::NOT_FOUND, "GET /v1/tenants lists the tenants"),
     };
     (status, Json(ErrorBody::new(error.to_string(), remedy))).into_response()

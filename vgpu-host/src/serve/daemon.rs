@@ -85,6 +85,10 @@ impl Daemon {
         command: WorkerCommand,
         events: mpsc::Sender<Event>,
     ) -> Self {
+        let clock = Clock::start();
+        let names = || config.tenants.iter().map(|tenant| tenant.name.as_str());
+        let journal = Journal::new(names());
+        let standings = Standings::new(names(), config.quarantine, store.state(), clock.now());
         Self {
             turns,
             store,
@@ -98,12 +102,12 @@ impl Daemon {
             collections: vec![],
             spares: config.gpus.iter().map(|_| Spares::default()).collect(),
             phase: Phase::Serving,
-            clock: Clock::start(),
+            clock,
             gpus,
             health: Health::new(&config),
             command,
-            journal: Journal::new(config.tenants.iter().map(|tenant| tenant.name.as_str())),
-            standings: Standings::new(config.tenants.len(), config.quarantine),
+            journal,
+            standings,
             refuser: Refuser::new(),
             events,
             config,

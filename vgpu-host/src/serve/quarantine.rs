@@ -10,13 +10,17 @@ use super::journal::Entry;
 use super::session::WITHOUT_A_WORD;
 use super::standing::{Order, Over};
 use crate::api::EventKind;
+use crate::state::StateError;
 
 /// Why an operator's order was not obeyed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum OrderError {
     /// There is no such tenant.
     #[error("there is no tenant {0:?}")]
     UnknownTenant(String),
+    /// It would not outlast the host.
+    #[error("nothing was changed: {0}")]
+    NotSaved(StateError),
 }
 
 impl Daemon {
@@ -48,6 +52,7 @@ impl Daemon {
                 let held_ms = until.since(now).as_nanos() / 1_000_000;
                 let strike = entry(EventKind::Strike);
                 self.tell(strike.field("strikes", u64::from(strikes)).field("back_off_ms", held_ms));
+                self.keep_standing(tenant, now);
             }
             Outcome::Quarantined { until } => {
                 let strikes = self.standings.strikes(tenant, now);
@@ -55,9 +60,20 @@ impl Daemon {
                 let lasts_ms = until.map_or(0, |until| until.since(now).as_nanos() / 1_000_000);
                 let quarantine = Entry::new(EventKind::Quarantine, reason).tenant(tenant);
                 self.tell(quarantine.field("by", "faults").field("lasts_ms", lasts_ms));
+                self.keep_standing(tenant, now);
                 self.close_tenant(tenant);
             }
             _ => self.tell(entry(EventKind::Fault).repeats(fault.name())),
+        }
+    }
+
+    /// Writes down where a tenant stands after a strike; there are few before it is in quarantine, so no guest can keep the
+    /// disk busy. It holds in memory where that fails.
+    fn keep_standing(&mut self, tenant: TenantId, now: Instant) {
+        let (name, standings) = (&self.config.tenants[tenant.0 as usize].name, &self.standings);
+        if let Err(error) = self.store.change(|state| standings.keep(tenant, now, state.tenant(name))) {
+            let reason = format!("a strike does not outlast the host: {error}");
+            self.tell(Entry::new(EventKind::NotSaved, reason).tenant(tenant));
         }
     }
 
@@ -103,8 +119,14 @@ impl Daemon {
     /// An operator quarantines or releases a tenant.
     pub(super) fn order(&mut self, name: &str, order: Order) -> Result<(), OrderError> {
         let tenant = self.tenant_id(name).map_err(|_| OrderError::UnknownTenant(name.to_owned()))?;
-        let state = self.standings.after_order(tenant, self.clock.now(), order);
-        self.standings.set(tenant, state, order);
+        let now = self.clock.now();
+        let held = self.standings.after_order(tenant, now, order);
+        if let Err(error) = self.store.change(|state| held.keep(now, state.tenant(name))) {
+            let reason = format!("an operator's order was not obeyed: {error}");
+            self.tell(Entry::new(EventKind::NotSaved, reason).tenant(tenant));
+            return Err(OrderError::NotSaved(error));
+        }
+        self.standings.set(tenant, held);
         match order {
             Order::Quarantine => {
                 let entry = Entry::new(EventKind::Quarantine, "an operator put the tenant into quarantine");

@@ -8,7 +8,7 @@ use super::sockets::TenantSockets;
 use crate::api::ChangedBody;
 use crate::config::{Config, Tenant};
 use vgpu_core::broker::TenantConfig;
-use vgpu_sched::{Limits, Quarantine, TenantId};
+use vgpu_sched::{Limits, TenantId};
 
 impl Daemon {
     /// Has the host follow its configuration file as it is now; what operators set still overrides it.
@@ -25,6 +25,7 @@ impl Daemon {
         let tenants = std::mem::take(&mut config.tenants);
         config.tenants = std::mem::take(&mut self.config.tenants);
         self.config = config;
+        self.standings.set_rules(self.config.quarantine, self.clock.now());
         let body = self.hold(tenants);
         if let Some(sockets) = &mut self.sockets {
             let removed = (0..).zip(&self.config.tenants).filter(|(_, tenant)| tenant.removed);
@@ -71,11 +72,8 @@ impl Daemon {
             // There are fewer places than the leases of a GPU know tenants.
             tracing::error!(%error, "the leases do not know a new tenant");
         }
-        let name = &self.config.tenants[id.0 as usize].name;
+        let (name, now) = (&self.config.tenants[id.0 as usize].name, self.clock.now());
         self.journal.add_tenant(name);
-        // One that an earlier configuration had may have been put into quarantine then.
-        let (rules, now) = (self.config.quarantine, self.clock.now());
-        let kept = self.store.state().tenants.get(name).and_then(|kept| kept.quarantine.as_ref());
-        self.standings.add_tenant(kept.map_or(Quarantine::new(rules), |kept| kept.restored(rules, now)));
+        self.standings.add_tenant(name, self.config.quarantine, self.store.state(), now);
     }
 }

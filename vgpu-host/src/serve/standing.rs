@@ -6,6 +6,7 @@ use vgpu_sched::{
 
 use super::journal::line;
 use crate::api::{QuarantineBody, StandingState};
+use crate::state::{QuarantineState, State, TenantState};
 
 /// Why an operator's quarantine is there, as guests and operators are told.
 const BY_HAND: &str = "an operator put the tenant into quarantine";
@@ -16,8 +17,9 @@ pub(super) struct Standings {
     tenants: Vec<Held>,
 }
 
+/// Where a tenant stands.
 #[derive(Clone, Debug)]
-struct Held {
+pub(super) struct Held {
     state: Quarantine,
     /// The latest fault that counted, or what an operator did.
     reason: String,
@@ -32,16 +34,48 @@ pub(super) enum Over {
     Quarantine,
 }
 
-impl Standings {
-    /// So many tenants in good standing.
-    pub(super) fn new(tenants: usize, config: QuarantineConfig) -> Self {
-        let held = Held { state: Quarantine::new(config), reason: String::new() };
-        Self { tenants: vec![held; tenants] }
+impl Held {
+    fn new(name: &str, config: QuarantineConfig, kept: &State, now: Instant) -> Self {
+        let Some(kept) = kept.tenants.get(name) else {
+            return Self { state: Quarantine::new(config), reason: String::new() };
+        };
+        let restored = kept.quarantine.as_ref().map(|record| record.restored(config, now));
+        Self { state: restored.unwrap_or(Quarantine::new(config)), reason: kept.quarantine_reason.clone() }
     }
 
-    /// A tenant that came later.
-    pub(super) fn add_tenant(&mut self, state: Quarantine) {
-        self.tenants.push(Held { state, reason: String::new() });
+    /// Writes it down.
+    pub(super) fn keep(&self, now: Instant, kept: &mut TenantState) {
+        kept.quarantine = Some(QuarantineState::of(&self.state, now));
+        kept.quarantine_reason.clone_from(&self.reason);
+    }
+}
+
+impl Standings {
+    /// Tenants of these names, as `kept` has them; those that it does not have are in good standing.
+    pub(super) fn new<'a>(
+        tenants: impl IntoIterator<Item = &'a str>,
+        config: QuarantineConfig,
+        kept: &State,
+        now: Instant,
+    ) -> Self {
+        Self { tenants: tenants.into_iter().map(|name| Held::new(name, config, kept, now)).collect() }
+    }
+
+    /// Writes down where a tenant stands, after a fault.
+    pub(super) fn keep(&self, tenant: TenantId, now: Instant, kept: &mut TenantState) {
+        self.tenants[tenant.0 as usize].keep(now, kept);
+    }
+
+    /// A tenant that came later; one that was there before, in an earlier host, may be known.
+    pub(super) fn add_tenant(&mut self, name: &str, config: QuarantineConfig, kept: &State, now: Instant) {
+        self.tenants.push(Held::new(name, config, kept, now));
+    }
+
+    /// Other rules hold from now on, also for who is held: nobody longer than they allow.
+    pub(super) fn set_rules(&mut self, config: QuarantineConfig, now: Instant) {
+        for held in &mut self.tenants {
+            held.state = Quarantine::restored(config, held.state.record(now), now, Duration::default());
+        }
     }
 
     /// Something went wrong with a tenant.
@@ -60,23 +94,25 @@ impl Standings {
         }
     }
 
-    /// The tenant's state as it would be after an operator's order, to be saved before it is [`Self::set`].
-    pub(super) fn after_order(&self, tenant: TenantId, now: Instant, order: Order) -> Quarantine {
+    /// The tenant as it would be after an operator's order, to be kept before it is [`Self::set`].
+    pub(super) fn after_order(&self, tenant: TenantId, now: Instant, order: Order) -> Held {
         let mut state = self.tenants[tenant.0 as usize].state;
-        match order {
-            Order::Quarantine => state.quarantine(now),
-            Order::Release => state.release(),
+        let reason = match order {
+            Order::Quarantine => {
+                state.quarantine(now);
+                BY_HAND.to_owned()
+            }
+            Order::Release => {
+                state.release();
+                String::new()
+            }
         };
-        state
+        Held { state, reason }
     }
 
     /// An operator's order takes effect.
-    pub(super) fn set(&mut self, tenant: TenantId, state: Quarantine, order: Order) {
-        let reason = match order {
-            Order::Quarantine => BY_HAND.to_owned(),
-            Order::Release => String::new(),
-        };
-        *self.held(tenant) = Held { state, reason };
+    pub(super) fn set(&mut self, tenant: TenantId, held: Held) {
+        *self.held(tenant) = held;
     }
 
     /// What timers have ended by now.
@@ -183,8 +219,12 @@ mod tests {
         Some(Deadline::after(at(ms), Duration::default()))
     }
 
+    fn restarted(kept: &State, ms: u64) -> Standings {
+        Standings::new(["alice", "bob"], QuarantineConfig::default(), kept, at(ms))
+    }
+
     fn standings() -> Standings {
-        Standings::new(2, QuarantineConfig::default())
+        restarted(&State::default(), 0)
     }
 
     #[test]
@@ -227,8 +267,8 @@ mod tests {
     fn an_operators_order_needs_an_operator_to_end() {
         let mut standings = standings();
         let order = |standings: &mut Standings, ms, order| {
-            let state = standings.after_order(ALICE, at(ms), order);
-            standings.set(ALICE, state, order);
+            let held = standings.after_order(ALICE, at(ms), order);
+            standings.set(ALICE, held);
         };
         standings.fault(ALICE, at(0), Fault::Kernel, "a");
         let _ = standings.after_order(ALICE, at(0), Order::Quarantine);
@@ -241,6 +281,46 @@ mod tests {
         order(&mut standings, 3, Order::Release);
         let body = standings.body(ALICE, at(3));
         assert_eq!((body.standing, body.strikes, body.reason), (StandingState::Good, 0, None));
+    }
+
+    #[test]
+    fn other_rules_hold_at_once_and_forget_nothing() {
+        let mut standings = standings();
+        standings.fault(ALICE, at(0), Fault::Reset, "a");
+        standings.fault(BOB, at(0), Fault::Kernel, "b");
+        let milder = QuarantineConfig {
+            quarantine_max: Duration::from_millis(9_000),
+            strikes_short: 2,
+            ..QuarantineConfig::default()
+        };
+        standings.set_rules(milder, at(100));
+        assert_eq!(standings.body(ALICE, at(100)).left_ms, Some(9_000));
+        assert_eq!(standings.body(BOB, at(100)).left_ms, Some(900));
+        assert_eq!(standings.over(at(1_000)), [(BOB, Over::BackOff)]);
+        let outcome = standings.fault(BOB, at(2_000), Fault::Kernel, "c");
+        assert_eq!(outcome, Outcome::Quarantined { until: Some(at(11_000)) }, "two are enough now");
+    }
+
+    #[test]
+    fn where_a_tenant_stands_outlasts_the_host() {
+        let mut standings = standings();
+        let mut kept = State::default();
+        standings.fault(ALICE, at(0), Fault::Reset, "the cause");
+        standings.keep(ALICE, at(10_000), kept.tenant("alice"));
+        standings.after_order(BOB, at(10_000), Order::Quarantine).keep(at(10_000), kept.tenant("bob"));
+        // By now the time of another host, which began anew.
+        let mut later = restarted(&kept, 5);
+        let body = later.body(ALICE, at(5));
+        assert_eq!((body.standing, body.strikes), (StandingState::Quarantined, 1));
+        assert!(body.left_ms.is_some_and(|ms| ms <= 20_000), "{body:?}");
+        assert!(later.held_back(ALICE, at(5)).unwrap().contains("the cause"));
+        assert_eq!(later.over(at(25_000)), [(ALICE, Over::Quarantine)]);
+        assert_eq!(later.body(BOB, at(1 << 40)).standing, StandingState::QuarantinedByHand);
+        assert!(later.held_back(BOB, at(1 << 40)).unwrap().contains("operator"));
+        later.add_tenant("bob", QuarantineConfig::default(), &kept, at(5));
+        later.add_tenant("carol", QuarantineConfig::default(), &kept, at(5));
+        let added = [2, 3].map(|index| later.body(TenantId(index), at(5)).standing);
+        assert_eq!(added, [StandingState::QuarantinedByHand, StandingState::Good]);
     }
 
     #[test]

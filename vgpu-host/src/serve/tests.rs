@@ -27,8 +27,10 @@ pub(super) fn fresh_dir() -> PathBuf {
 
 /// A host whose workers run a shell script with the control socket as its standard input.
 fn host(dir: &Path, script: &str) -> RunningHost {
+    let state = dir.join("state");
     let text = format!(
-        "host = {{ runtime_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
+        "host = {{ runtime_dir = {dir:?}, state_dir = {state:?} }}\n\
+         gpu = [{{ name = \"g\", device = \"soft\" }}]\n\
          tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1048576 }}]"
     );
     let worker = WorkerCommand::new("/bin/sh").arg("-c").arg(script);

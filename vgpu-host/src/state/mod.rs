@@ -47,6 +47,9 @@ pub(crate) struct TenantState {
     /// Strikes and quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<QuarantineState>,
+    /// The latest strike, or the operator's order.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub quarantine_reason: String,
     /// GPU time that it owes others, in nanoseconds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub debt_ns: u64,
