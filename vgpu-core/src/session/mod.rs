@@ -85,7 +85,7 @@ pub trait SessionSink: Send + Sync + fmt::Debug {
     /// for who catches it; it may wait for that.
     fn flush(&self) {}
 
-    /// A context met a sticky error; for logs and events.
+    /// A context met a sticky error; for logs and events. Called before the guest can know of it.
     fn fault(&self, error: &DeviceError) {
         let _ = error;
     }

@@ -2,11 +2,11 @@
 //!
 //! Handlers ask the daemon's loop and wait for its answer; none touches its state, and the loop waits for none.
 
+mod actions;
 mod bodies;
 mod change;
 mod events;
 mod health;
-mod tenants;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -37,9 +37,9 @@ pub(crate) fn router(events: Events) -> Router {
         .route("/v1/reload", post(change::reload))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}", delete(close))
-        .route("/v1/events", get(tenants::events))
-        .route("/v1/tenants/{name}/quarantine", post(tenants::quarantine))
-        .route("/v1/tenants/{name}/release", post(tenants::release))
+        .route("/v1/events", get(actions::events))
+        .route("/v1/tenants/{name}/quarantine", post(actions::quarantine))
+        .route("/v1/tenants/{name}/release", post(actions::release))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(events)
