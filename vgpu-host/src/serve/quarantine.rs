@@ -60,8 +60,9 @@ impl Daemon {
                 let lasts_ms = until.map_or(0, |until| until.since(now).as_nanos() / 1_000_000);
                 let quarantine = Entry::new(EventKind::Quarantine, reason).tenant(tenant);
                 self.tell(quarantine.field("by", "faults").field("lasts_ms", lasts_ms));
-                self.keep_standing(tenant, now);
+                // Its neighbours need not wait for the disk.
                 self.close_tenant(tenant);
+                self.keep_standing(tenant, now);
             }
             _ => self.tell(entry(EventKind::Fault).repeats(fault.name())),
         }
