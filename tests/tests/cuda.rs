@@ -54,7 +54,8 @@ fn a_host_whose_card_is_not_there_does_not_start_and_says_why() {
 
 #[test]
 fn a_demo_without_a_card_runs_on_the_software_gpu_and_says_why() {
-    let output = without_driver(&["demo", "--json", "--device", "auto", "--seconds", "1"]);
+    let output =
+        without_driver(&["demo", "--json", "--device", "auto", "--seconds", "1", "--contended-seconds", "2"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("software GPU (soft); no card: "), "{said}");
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -243,7 +244,16 @@ mod gpu {
     fn the_demo_is_right_by_itself_and_on_order() {
         for device in [card(), "auto".into()] {
             let mut command = Command::new(&artifacts().host);
-            command.args(["demo", "--json", "--seconds", "1", "--device", &device]);
+            command.args([
+                "demo",
+                "--json",
+                "--seconds",
+                "1",
+                "--contended-seconds",
+                "2",
+                "--device",
+                &device,
+            ]);
             let output = Process::new(piped(&mut command).spawn().unwrap()).finish();
             let said = String::from_utf8_lossy(&output.stderr);
             let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -115,7 +115,7 @@ fn ctl_prints_tables_for_people_and_bodies_for_scripts() {
 #[test]
 fn the_demo_prints_one_line_of_json_and_is_right() {
     let mut command = Command::new(&artifacts().host);
-    command.args(["demo", "--json", "--device", "soft", "--seconds", "1"]);
+    command.args(["demo", "--json", "--device", "soft", "--seconds", "1", "--contended-seconds", "2"]);
     let output = Process::new(piped(&mut command).spawn().unwrap()).finish();
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -131,7 +131,12 @@ fn the_demo_prints_one_line_of_json_and_is_right() {
         for figure in ["launches_per_s", "launch_us_p50", "launch_us_p99", "sync_us_p50", "sync_us_p99"] {
             assert!(guest[figure].as_f64().unwrap() > 0.0, "{figure}: {guest}");
         }
+        assert_eq!(guest["ungated_ms"], 0.0, "{guest}");
+        // How far it may be off is the demo's own matter: it says `ok`.
+        assert!(guest["share"].as_f64().unwrap() > 0.0, "{guest}");
     }
+    let entitled: Vec<_> = guests.iter().map(|guest| guest["entitled"].as_f64().unwrap()).collect();
+    assert_eq!(entitled, [0.5, 0.25, 0.125, 0.125]);
     assert_eq!(output.status.code(), Some(0));
 }
 

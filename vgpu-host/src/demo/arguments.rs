@@ -9,6 +9,9 @@ use super::report::{COULD_NOT_RUN, Report};
 /// Seconds of measured work of each guest when nothing else is asked.
 const SECONDS: u32 = 3;
 
+/// Seconds in which the guests' shares are counted when nothing else is asked, at least.
+const CONTENDED_SECONDS: u32 = 5;
+
 /// An hour: longer, and a forgotten demo looks like a hang.
 const SECONDS_MAX: i64 = 3_600;
 
@@ -25,6 +28,9 @@ pub struct Arguments {
     /// Measured work of each guest, in seconds.
     #[arg(long, hide = true, default_value_t = SECONDS, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
     pub seconds: u32,
+    /// Time in which the guests' shares are counted, in seconds; longer where there were fewer than 80 leases in each.
+    #[arg(long, hide = true, default_value_t = CONTENDED_SECONDS, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
+    pub contended_seconds: u32,
 }
 
 /// What the demo runs on.
@@ -115,7 +121,8 @@ mod tests {
     #[test]
     fn the_defaults_are_the_documented_ones() {
         let line = Line::try_parse_from(["demo"]).unwrap();
-        let expected = Arguments { device: DeviceChoice::Auto, json: false, seconds: 3 };
+        let expected =
+            Arguments { device: DeviceChoice::Auto, json: false, seconds: 3, contended_seconds: 5 };
         assert_eq!(line.arguments, expected);
         for seconds in ["0", "3601", "-1", "x"] {
             assert!(Line::try_parse_from(["demo", "--seconds", seconds]).is_err(), "{seconds}");

@@ -2,9 +2,11 @@
 //!
 //! Data goes one way: `arguments` say what to run on, `stage` starts a host in this process in a `scratch` folder,
 //! `supervise` starts a guest process for each [`WorkKind`] (this executable again, see `guest`) and reads the line
-//! that it reports, and `report` turns the four lines into one line of JSON or into a `table`.
+//! that it reports, and `report` turns the four lines into one line of JSON or into a `table`. Between its checked work and
+//! its report a guest takes part in a `contest`: all four have work all the time, and the host says who had how much.
 
 mod arguments;
+mod contest;
 mod error;
 mod guest;
 mod output;
@@ -52,8 +54,8 @@ fn choose(choice: DeviceChoice, progress: &Progress) -> String {
     }
 }
 
-/// Runs the demo and prints what came out of it. Returns the exit status: 0 all results are right, 1 one is wrong, 2 it
-/// could not run.
+/// Runs the demo and prints what came out of it. Returns the exit status: 0 all results and shares are right, 1 one is wrong,
+/// 2 it could not run.
 pub fn run(arguments: &Arguments) -> u8 {
     // What a healthy host says of itself would drown the progress.
     crate::logging::start_at("warn");
@@ -62,7 +64,7 @@ pub fn run(arguments: &Arguments) -> u8 {
     let outcome = stage::run(arguments, &device, &progress);
     progress.finish();
     let (report, status) = match outcome {
-        Ok(outcomes) => report::of_guests(device, outcomes),
+        Ok((outcomes, shares)) => report::of_guests(device, outcomes, shares),
         Err(error) => (Report::of_failure(Some(device), error.to_string()), report::COULD_NOT_RUN),
     };
     if arguments.json {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Exit status: all results are right.
 pub(super) const RIGHT: u8 = 0;
-/// Exit status: a result is wrong.
+/// Exit status: a result is wrong, or somebody had another share of the GPU than its own.
 pub(super) const WRONG: u8 = 1;
 /// Exit status: something could not run.
 pub(super) const COULD_NOT_RUN: u8 = 2;
@@ -35,6 +35,20 @@ pub(super) struct GuestReport {
     pub error: Option<String>,
     #[serde(flatten)]
     pub figures: Figures,
+    /// Known to the demo alone.
+    #[serde(flatten)]
+    pub shares: Shares,
+}
+
+/// What a guest had of the GPU while all four had work all the time; null where nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Shares {
+    /// GPU time that it was billed, by that of all four.
+    pub share: Option<f64>,
+    /// Its weight, by that of all four.
+    pub entitled: Option<f64>,
+    /// GPU time that its workers took without a lease since the host started, in milliseconds. Must be 0.
+    pub ungated_ms: Option<f64>,
 }
 
 /// What a guest measured; null where it did not.
@@ -84,7 +98,13 @@ impl Outcome {
 impl GuestReport {
     /// A report without figures.
     pub(super) fn failed(name: &str, error: String) -> Self {
-        Self { name: name.into(), verified: false, error: Some(error), figures: Figures::default() }
+        Self {
+            name: name.into(),
+            verified: false,
+            error: Some(error),
+            figures: Figures::default(),
+            shares: Shares::default(),
+        }
     }
 }
 
@@ -100,8 +120,46 @@ impl Report {
     }
 }
 
-/// The report of a demo whose guests ended, and its exit status. A wrong result weighs more than one that is missing.
-pub(super) fn of_guests(device: String, outcomes: Vec<Outcome>) -> (Report, u8) {
+/// How far a share may be off. By the scheduler's bounds it is a fraction of that after some seconds; the rest is for a
+/// busy machine.
+const SHARE_TOLERANCE: f64 = 0.02;
+
+/// What is wrong with a guest's share, and what to do.
+fn share_error(name: &str, shares: &Shares) -> Option<String> {
+    let Shares { share: Some(share), entitled: Some(entitled), ungated_ms: Some(ungated_ms) } = *shares
+    else {
+        return None;
+    };
+    if ungated_ms > 0.0 {
+        return Some(format!(
+            "guest {name} ran for {ungated_ms} ms without a lease, as if the host's daemon stood still; run the demo again on \
+             an idle machine"
+        ));
+    }
+    ((share - entitled).abs() > SHARE_TOLERANCE).then(|| {
+        format!(
+            "guest {name} had {:.1} % of the GPU time and is entitled to {:.1} %; run the demo again on an idle machine, and \
+             report it as a bug if it stays so",
+            share * 100.0,
+            entitled * 100.0
+        )
+    })
+}
+
+/// The report of a demo whose guests ended, and its exit status. A wrong result weighs more than one that is missing, and
+/// that more than a wrong share.
+pub(super) fn of_guests(
+    device: String,
+    mut outcomes: Vec<Outcome>,
+    shares: Result<Vec<Shares>, String>,
+) -> (Report, u8) {
+    let unknown = match shares {
+        Ok(shares) => {
+            outcomes.iter_mut().zip(shares).for_each(|(outcome, shares)| outcome.report.shares = shares);
+            None
+        }
+        Err(error) => Some(error),
+    };
     let any = |verdict| outcomes.iter().find(|outcome| outcome.verdict == verdict);
     let (status, worst) = if let Some(wrong) = any(Verdict::Wrong) {
         (WRONG, Some(wrong))
@@ -114,6 +172,13 @@ pub(super) fn of_guests(device: String, outcomes: Vec<Outcome>) -> (Report, u8) 
         let cause = outcome.report.error.as_deref().unwrap_or("it gave no reason");
         format!("guest {}: {cause}", outcome.report.name)
     });
+    let unfair =
+        || outcomes.iter().find_map(|outcome| share_error(&outcome.report.name, &outcome.report.shares));
+    let (status, error) = match (error, unknown) {
+        (None, None) => unfair().map_or((RIGHT, None), |error| (WRONG, Some(error))),
+        (None, Some(error)) => (COULD_NOT_RUN, Some(error)),
+        (error, _) => (status, error),
+    };
     let guests = outcomes.into_iter().map(|outcome| outcome.report).collect();
     (Report { schema: SCHEMA, ok: status == RIGHT, error, device: Some(device), guests }, status)
 }
@@ -132,31 +197,37 @@ mod tests {
             sync_us_p99: Some(40.0),
             bytes_copied: Some(4096),
         };
-        let report = GuestReport { name: name.into(), verified: true, error: None, figures };
+        let shares = Shares::default();
+        let report = GuestReport { name: name.into(), verified: true, error: None, figures, shares };
         Outcome { verdict: Verdict::Right, report }
+    }
+
+    fn shares(share: f64, ungated_ms: f64) -> Shares {
+        Shares { share: Some(share), entitled: Some(0.5), ungated_ms: Some(ungated_ms) }
     }
 
     #[test]
     fn the_line_has_the_documented_form() {
-        let (report, status) = of_guests("soft".into(), vec![right("matmul")]);
+        let (report, status) = of_guests("soft".into(), vec![right("matmul")], Ok(vec![shares(0.4987, 0.0)]));
         assert_eq!(status, RIGHT);
         let expected = concat!(
             r#"{"schema":1,"ok":true,"error":null,"device":"soft","guests":[{"name":"matmul","verified":true,"#,
             r#""error":null,"kernels":16,"launches_per_s":100.5,"launch_us_p50":1.5,"launch_us_p99":2.5,"#,
-            r#""sync_us_p50":30.0,"sync_us_p99":40.0,"bytes_copied":4096}]}"#
+            r#""sync_us_p50":30.0,"sync_us_p99":40.0,"bytes_copied":4096,"share":0.4987,"entitled":0.5,"ungated_ms":0.0}]}"#
         );
         assert_eq!(report.to_json(), expected);
     }
 
     #[test]
     fn unmeasured_figures_are_null_and_the_line_stays_one() {
-        let (report, status) = of_guests("soft".into(), vec![Outcome::failed("nbody", "a\nb")]);
+        let (report, status) =
+            of_guests("soft".into(), vec![Outcome::failed("nbody", "a\nb")], Err("no".into()));
         assert_eq!(status, COULD_NOT_RUN);
         let line = report.to_json();
         assert!(!line.contains('\n'), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         let guest = value["guests"][0].as_object().unwrap();
-        assert_eq!(guest.len(), 10);
+        assert_eq!(guest.len(), 13);
         for (key, figure) in guest {
             assert_eq!(figure.is_null(), !["name", "verified", "error"].contains(&key.as_str()), "{key}");
         }
@@ -175,9 +246,26 @@ mod tests {
         wrong.report.verified = false;
         wrong.report.error = Some("counter 3".into());
         let outcomes = vec![right("matmul"), Outcome::failed("nbody", "it hung"), wrong];
-        let (report, status) = of_guests("soft".into(), outcomes);
+        let (report, status) = of_guests("soft".into(), outcomes, Err("no".into()));
         assert_eq!((status, report.ok), (WRONG, false));
         assert_eq!(report.error.as_deref(), Some("guest histogram: counter 3"));
+    }
+
+    #[test]
+    fn a_share_that_is_off_or_taken_without_a_lease_is_a_failure() {
+        let of = |shares| of_guests("soft".into(), vec![right("matmul")], shares);
+        for (shares, status, cause) in [
+            (Ok(vec![shares(0.515, 0.0)]), RIGHT, None),
+            (Ok(vec![shares(0.525, 0.0)]), WRONG, Some("52.5 %")),
+            (Ok(vec![shares(0.475, 0.0)]), WRONG, Some("47.5 %")),
+            (Ok(vec![shares(0.5, 0.25)]), WRONG, Some("0.25 ms without a lease")),
+            (Err("too few leases".to_owned()), COULD_NOT_RUN, Some("too few")),
+        ] {
+            let (report, found) = of(shares);
+            assert_eq!((found, report.ok), (status, status == RIGHT), "{report:?}");
+            assert_eq!(report.error.is_some(), cause.is_some());
+            assert!(report.error.unwrap_or_default().contains(cause.unwrap_or_default()));
+        }
     }
 
     #[test]

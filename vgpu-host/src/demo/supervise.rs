@@ -5,17 +5,30 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
+use super::contest::Word;
 use super::report::{COULD_NOT_RUN, GuestReport, Outcome, RIGHT, Verdict, WRONG};
 
 /// Longest report of a guest, in bytes: its figures take a few hundred, and an error may quote a compiler's message.
 const REPORT_BYTES_MAX: u64 = 64 << 10;
 
+/// What goes to and from a guest before its report.
+#[derive(Debug)]
+pub(super) struct Talk {
+    /// Which guest it is.
+    pub guest: usize,
+    /// Where its words go.
+    pub words: mpsc::UnboundedSender<(usize, Word)>,
+    /// What it is told; their end ends its contested time.
+    pub orders: mpsc::UnboundedReceiver<()>,
+}
+
 /// Runs a guest and returns how it ended. Dropping the future kills it.
-pub(super) async fn supervise(name: &str, mut command: Command, deadline: Duration) -> Outcome {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+pub(super) async fn supervise(name: &str, mut command: Command, deadline: Duration, talk: Talk) -> Outcome {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     // A Ctrl-C at the terminal is for the demo, which ends its guests; they must not seem to crash before it does.
     command.process_group(0);
     let mut child = match command.spawn() {
@@ -24,7 +37,7 @@ pub(super) async fn supervise(name: &str, mut command: Command, deadline: Durati
             return Outcome::failed(name, format!("cannot start: {error}; check the limit on processes"));
         }
     };
-    match tokio::time::timeout(deadline, listen(&mut child)).await {
+    match tokio::time::timeout(deadline, listen(&mut child, talk)).await {
         Ok(Ok((text, status))) => judge(name, &text, status),
         Ok(Err(error)) => Outcome::failed(name, format!("cannot be watched: {error}; run the demo again")),
         Err(_) => Outcome::failed(
@@ -37,13 +50,34 @@ pub(super) async fn supervise(name: &str, mut command: Command, deadline: Durati
     }
 }
 
-/// What it prints, up to the bound, and how it exits.
-async fn listen(child: &mut Child) -> io::Result<(String, ExitStatus)> {
+/// What it prints besides its words, up to the bound, and how it exits.
+async fn listen(child: &mut Child, mut talk: Talk) -> io::Result<(String, ExitStatus)> {
     let mut text = Vec::new();
+    let mut input = child.stdin.take();
     if let Some(stdout) = child.stdout.take() {
         // The pipe is closed behind the bound, so a guest that prints on fails instead of waiting.
-        stdout.take(REPORT_BYTES_MAX).read_to_end(&mut text).await?;
+        let mut output = BufReader::new(stdout.take(REPORT_BYTES_MAX));
+        let mut line = 0;
+        loop {
+            tokio::select! {
+                read = output.read_until(b'\n', &mut text) => match (read?, Word::of(&text[line..])) {
+                    (0, _) => break,
+                    (_, Some(word)) => {
+                        text.truncate(line);
+                        // Nobody listens any more when the demo ends.
+                        let _ = talk.words.send((talk.guest, word));
+                    }
+                    (_, None) => line = text.len(),
+                },
+                order = talk.orders.recv(), if input.is_some() => match (order, &mut input) {
+                    // A guest that reads no orders is found out by its end, or at its deadline.
+                    (Some(()), Some(input)) => drop(input.write_all(b"\n").await),
+                    _ => input = None,
+                },
+            }
+        }
     }
+    drop(input);
     let status = child.wait().await?;
     Ok((String::from_utf8_lossy(&text).into_owned(), status))
 }
@@ -79,7 +113,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(script).stderr(Stdio::null());
-        runtime.block_on(supervise("g", command, deadline))
+        runtime.block_on(supervise("g", command, deadline, talk().0))
+    }
+
+    /// What a guest without a contest is told: nothing more.
+    fn talk() -> (Talk, mpsc::UnboundedReceiver<(usize, Word)>) {
+        let (words, said) = mpsc::unbounded_channel();
+        (Talk { guest: 0, words, orders: mpsc::unbounded_channel().1 }, said)
     }
 
     fn line(verified: bool) -> String {
@@ -131,7 +171,27 @@ mod tests {
     fn a_program_that_is_not_there_is_reported() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let command = Command::new("/nonexistent/program");
-        let outcome = runtime.block_on(supervise("g", command, SOON));
+        let outcome = runtime.block_on(supervise("g", command, SOON, talk().0));
         assert!(outcome.report.error.unwrap().contains("cannot start"));
+    }
+
+    #[test]
+    fn words_are_heard_and_orders_are_passed_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut command = Command::new("/bin/sh");
+        let script = "echo checked; read line && echo queued; read line || echo '{}'; exit 2";
+        command.arg("-c").arg(script.replace("{}", &line(false)));
+        let (mut talk, mut said) = talk();
+        let (orders, received) = mpsc::unbounded_channel();
+        talk.orders = received;
+        let outcome = runtime.block_on(async {
+            let guest = tokio::spawn(async { supervise("g", command, SOON, talk).await });
+            assert_eq!(said.recv().await, Some((0, Word::Checked)));
+            orders.send(()).unwrap();
+            assert_eq!(said.recv().await, Some((0, Word::Queued)));
+            drop(orders);
+            guest.await.unwrap()
+        });
+        assert_eq!((outcome.verdict, outcome.report.error.as_deref()), (Verdict::CouldNotRun, Some("no")));
     }
 }

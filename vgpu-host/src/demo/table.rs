@@ -2,8 +2,19 @@
 
 use super::report::{GuestReport, Report};
 
-const HEADER: [&str; 9] =
-    ["GUEST", "RESULT", "KERNELS", "KERNELS/S", "LAUNCH p50", "p99", "LAUNCH+SYNC p50", "p99", "COPIED"];
+const HEADER: [&str; 11] = [
+    "GUEST",
+    "RESULT",
+    "KERNELS",
+    "KERNELS/S",
+    "LAUNCH p50",
+    "p99",
+    "LAUNCH+SYNC p50",
+    "p99",
+    "COPIED",
+    "SHARE",
+    "ENTITLED",
+];
 
 /// The table, with a line on what the figures are. Lines end with a line feed.
 pub(super) fn table(report: &Report) -> String {
@@ -11,7 +22,9 @@ pub(super) fn table(report: &Report) -> String {
     rows.extend(report.guests.iter().map(row));
     let widths = widths(&rows);
     let device = report.device.as_deref().unwrap_or("-");
-    let mut text = format!("device {device}; times in microseconds, four guests at once\n");
+    let mut text = format!(
+        "device {device}; times in microseconds, four guests at once; shares of the GPU while all have work\n"
+    );
     for row in &rows {
         for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
             // Names and results to the left, numbers to the right.
@@ -41,7 +54,13 @@ fn row(guest: &GuestReport) -> [String; HEADER.len()] {
         time(figures.sync_us_p50),
         time(figures.sync_us_p99),
         figures.bytes_copied.map_or_else(unknown, size),
+        percent(guest.shares.share),
+        percent(guest.shares.entitled),
     ]
+}
+
+fn percent(part: Option<f64>) -> String {
+    part.map_or_else(unknown, |part| format!("{:.1} %", part * 100.0))
 }
 
 fn unknown() -> String {
@@ -55,13 +74,14 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Figures;
+    use super::super::report::{Figures, Shares};
     use super::*;
 
     #[test]
     fn columns_line_up_and_unknown_figures_are_dashes() {
         let figures = Figures { kernels: Some(12_345), bytes_copied: Some(3 << 19), ..Figures::default() };
-        let guest = GuestReport { name: "matmul".into(), verified: true, error: None, figures };
+        let shares = Shares { share: Some(0.4987), entitled: Some(0.5), ungated_ms: Some(0.0) };
+        let guest = GuestReport { name: "matmul".into(), verified: true, error: None, figures, shares };
         let guests = vec![guest, GuestReport::failed("nbody", "it hung".into())];
         let report = Report { schema: 1, ok: false, error: None, device: Some("soft".into()), guests };
         let text = table(&report);
@@ -69,7 +89,7 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines[0].contains("soft"));
         assert!(lines[2].starts_with("matmul  verified    12345"), "{text}");
-        assert!(lines[2].ends_with("1.5 MiB"), "{text}");
+        assert!(lines[2].ends_with("1.5 MiB  49.9 %    50.0 %"), "{text}");
         assert!(lines[3].starts_with("nbody   failed") && lines[3].ends_with('-'), "{text}");
         assert_eq!(lines[1].len(), lines[2].len());
     }

@@ -20,6 +20,15 @@ impl WorkKind {
     /// All, in the order in which they are reported.
     pub const ALL: [Self; 4] = [Self::Matmul, Self::Reduction, Self::Histogram, Self::Nbody];
 
+    /// Its weight as a tenant. One of the default weight, 100, is the lightest here.
+    pub(super) const fn weight(self) -> u32 {
+        match self {
+            Self::Matmul => 400,
+            Self::Reduction => 200,
+            Self::Histogram | Self::Nbody => 100,
+        }
+    }
+
     /// Its name on the command line, in reports and as a tenant.
     pub const fn name(self) -> &'static str {
         match self {

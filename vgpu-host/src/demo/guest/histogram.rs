@@ -4,6 +4,7 @@ use vgpu_client::{Context, DeviceBuffer, Function, LaunchConfig, Result, Stream,
 
 use super::compare::{Mismatch, exactly};
 use super::input::Input;
+use super::load::Launch;
 use super::rounds::{LAUNCHES, Work};
 
 const PTX: &str = include_str!("../../../../vgpu-core/fixtures/histogram.ptx");
@@ -62,6 +63,21 @@ impl Work for Histogram {
 
     fn verify(&self) -> Result<(), Mismatch> {
         self.found.chunks(BINS).try_for_each(|counters| exactly("counter", counters, &self.expected))
+    }
+
+    fn sized<'a>(&'a self, context: &Context, stream: &Stream, size: f64) -> Result<Launch<'a>> {
+        let bytes: DeviceBuffer<u8> = context.alloc(((COUNT as f64 * size) as usize).max(1))?;
+        let counters: DeviceBuffer<u32> = context.alloc(BINS)?;
+        stream.memset(&bytes, 0_u8, bytes.len() as u64)?;
+        stream.memset(&counters, 0_u32, counters.len() as u64)?;
+        let config = LaunchConfig { grid: [BLOCKS, 1, 1], block: [BLOCK, 1, 1], ..LaunchConfig::default() };
+        Ok(Box::new(move |stream| {
+            stream.launch(&self.kernel, config, args![&bytes, &counters, bytes.len() as i32])
+        }))
+    }
+
+    fn size_max(&self) -> f64 {
+        1_024.0
     }
 }
 

@@ -4,6 +4,7 @@ use vgpu_client::{Context, DeviceBuffer, Function, LaunchConfig, Result, Stream,
 
 use super::compare::{Expected, Mismatch, sum_tolerance, within};
 use super::input::Input;
+use super::load::Launch;
 use super::rounds::{LAUNCHES, Work};
 
 const PTX: &str = include_str!("../../../../vgpu-core/fixtures/matmul_tiled.ptx");
@@ -73,6 +74,25 @@ impl Work for Matmul {
     fn verify(&self) -> Result<(), Mismatch> {
         let products = self.found.chunks(ORDER * ORDER);
         products.into_iter().try_for_each(|product| within("element", product, &self.expected))
+    }
+
+    fn sized<'a>(&'a self, context: &Context, stream: &Stream, size: f64) -> Result<Launch<'a>> {
+        // Work grows with the third power of the order.
+        let tiles = (ORDER as f64 / f64::from(TILE) * size.cbrt()).round().max(1.0) as u32;
+        let order = (tiles * TILE) as usize;
+        let factor: DeviceBuffer<f32> = context.alloc(order * order)?;
+        let product: DeviceBuffer<f32> = context.alloc(order * order)?;
+        stream.memset(&factor, 1.0_f32, factor.len() as u64)?;
+        let config =
+            LaunchConfig { grid: [tiles, tiles, 1], block: [TILE, TILE, 1], ..LaunchConfig::default() };
+        Ok(Box::new(move |stream| {
+            stream.launch(&self.kernel, config, args![&factor, &factor, &product, order as i32])
+        }))
+    }
+
+    fn size_max(&self) -> f64 {
+        // An order of 2,880.
+        27_000.0
     }
 }
 

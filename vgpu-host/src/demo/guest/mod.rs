@@ -6,6 +6,7 @@ mod compare;
 mod error;
 mod histogram;
 mod input;
+mod load;
 mod matmul;
 mod measure;
 mod nbody;
@@ -21,7 +22,7 @@ use vgpu_client::{Client, Context};
 use self::error::GuestError;
 use self::rounds::Work;
 use super::output;
-use super::report::{COULD_NOT_RUN, Figures, GuestReport, RIGHT, WRONG};
+use super::report::{COULD_NOT_RUN, Figures, GuestReport, RIGHT, Shares, WRONG};
 use super::work::WorkKind;
 
 /// The hidden subcommand that makes the executable a guest.
@@ -51,7 +52,10 @@ pub fn guest_main(arguments: &GuestArguments) -> u8 {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let name = arguments.work.name();
     let (report, status) = match run(arguments) {
-        Ok(figures) => (GuestReport { name: name.into(), verified: true, error: None, figures }, RIGHT),
+        Ok(figures) => {
+            let shares = Shares::default();
+            (GuestReport { name: name.into(), verified: true, error: None, figures, shares }, RIGHT)
+        }
         Err(error) => {
             let status = if matches!(error, GuestError::Wrong(_)) { WRONG } else { COULD_NOT_RUN };
             (GuestReport::failed(name, error.to_string()), status)
@@ -67,7 +71,10 @@ fn run(arguments: &GuestArguments) -> Result<Figures, GuestError> {
     let context = client.context()?;
     let mut work = prepare(arguments.work, &context)?;
     let stream = context.stream()?;
-    measure::measure(work.as_mut(), &stream, Duration::from_secs(arguments.seconds.into()))
+    let figures = measure::measure(work.as_mut(), &stream, Duration::from_secs(arguments.seconds.into()))?;
+    let orders = std::io::BufReader::new(std::io::stdin());
+    load::contend(work.as_ref(), &context, &stream, orders)?;
+    Ok(figures)
 }
 
 fn prepare(kind: WorkKind, context: &Context) -> Result<Box<dyn Work>, GuestError> {

@@ -4,6 +4,7 @@ use vgpu_client::{Context, DeviceBuffer, Function, LaunchConfig, Result, Stream,
 
 use super::compare::{Expected, Mismatch, within};
 use super::input::Input;
+use super::load::Launch;
 use super::rounds::{LAUNCHES, Work};
 
 const PTX: &str = include_str!("../../../../vgpu-core/fixtures/nbody.ptx");
@@ -84,6 +85,31 @@ impl Work for Nbody {
 
     fn verify(&self) -> Result<(), Mismatch> {
         within("coordinate", self.found.as_flattened(), &self.expected)
+    }
+
+    fn sized<'a>(&'a self, context: &Context, stream: &Stream, size: f64) -> Result<Launch<'a>> {
+        // Work grows with the second power of the number of bodies.
+        let blocks = (BODIES as f64 / f64::from(BLOCK) * size.sqrt()).round().max(1.0) as u32;
+        let bodies = blocks * BLOCK;
+        let [from, to, velocities] = [(); 3].map(|()| context.alloc::<Float4>(bodies as usize));
+        let (from, to, velocities) = (from?, to?, velocities?);
+        for buffer in [&from, &velocities] {
+            stream.memset(buffer.address(), 0.0_f32, buffer.bytes() / size_of::<f32>() as u64)?;
+        }
+        let config =
+            LaunchConfig::linear(bodies, BLOCK).with_shared_bytes(BLOCK * size_of::<Float4>() as u32);
+        Ok(Box::new(move |stream| {
+            stream.launch(
+                &self.kernel,
+                config,
+                args![&from, &to, &velocities, SOFTENING, STEP, bodies as i32],
+            )
+        }))
+    }
+
+    fn size_max(&self) -> f64 {
+        // A million bodies.
+        16_777_216.0
     }
 }
 

@@ -4,6 +4,7 @@ use vgpu_client::{Context, DeviceBuffer, Function, LaunchConfig, Result, Stream,
 
 use super::compare::{Expected, Mismatch, exactly, sum_tolerance, within};
 use super::input::Input;
+use super::load::Launch;
 use super::rounds::{LAUNCHES, Work};
 
 const PTX: &str = include_str!("../../../../vgpu-core/fixtures/reduction_shuffle.ptx");
@@ -68,6 +69,21 @@ impl Work for Reduction {
     fn verify(&self) -> Result<(), Mismatch> {
         within("sum", &self.floats.totals, &[self.expected_float; LAUNCHES / 2])?;
         exactly("integer sum", &self.integers.totals, &[self.expected_integer; LAUNCHES / 2])
+    }
+
+    fn sized<'a>(&'a self, context: &Context, stream: &Stream, size: f64) -> Result<Launch<'a>> {
+        let numbers: DeviceBuffer<f32> = context.alloc(((COUNT as f64 * size) as usize).max(1))?;
+        let total: DeviceBuffer<f32> = context.alloc(1)?;
+        stream.memset(&numbers, 0.0_f32, numbers.len() as u64)?;
+        stream.memset(&total, 0.0_f32, 1)?;
+        let config = LaunchConfig { grid: [BLOCKS, 1, 1], block: [BLOCK, 1, 1], ..LaunchConfig::default() };
+        Ok(Box::new(move |stream| {
+            stream.launch(&self.floats.kernel, config, args![&numbers, &total, numbers.len() as i32])
+        }))
+    }
+
+    fn size_max(&self) -> f64 {
+        512.0
     }
 }
 

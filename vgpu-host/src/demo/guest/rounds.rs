@@ -1,8 +1,9 @@
 //! What all work has in common: rounds of launches, each with results that can be checked.
 
-use vgpu_client::{Result, Stream};
+use vgpu_client::{Context, Result, Stream};
 
 use super::compare::Mismatch;
+use super::load::Launch;
 
 /// Launches of a round that are queued one behind the other and waited for once. Far below the 512 commands that a
 /// stream holds, so that a launch call never waits for room.
@@ -28,4 +29,11 @@ pub(super) trait Work {
 
     /// Compares them with the reference.
     fn verify(&self) -> Result<(), Mismatch>;
+
+    /// A launch of the same kernel that has `size` times as much to do, about; its result is not looked at. Its memory is
+    /// its own.
+    fn sized<'a>(&'a self, context: &Context, stream: &Stream, size: f64) -> Result<Launch<'a>>;
+
+    /// The largest size, for which some 70 MiB are enough.
+    fn size_max(&self) -> f64;
 }
