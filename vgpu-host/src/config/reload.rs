@@ -18,9 +18,6 @@ impl Config {
         if read.runtime_dir != self.runtime_dir || read.state_dir != self.state_dir {
             return restart("host.runtime_dir and host.state_dir");
         }
-        if read.quarantine != self.quarantine {
-            return restart("host.quarantine");
-        }
         if read.origin.gpus != self.origin.gpus {
             return restart("a [[gpu]] section (one more or less, or a key of it)");
         }
