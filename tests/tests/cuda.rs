@@ -41,7 +41,7 @@ fn a_host_whose_card_is_not_there_does_not_start_and_says_why() {
     let config = folder.path().join("vgpu.toml");
     let run = folder.path().join("run");
     let text = format!(
-        "[host]\nruntime_dir = {run:?}\n[[gpu]]\nname = \"g\"\ndevice = \"cuda:0\"\n\
+        "[host]\nruntime_dir = {run:?}\nstate_dir = {run:?}\n[[gpu]]\nname = \"g\"\ndevice = \"cuda:0\"\n\
          [[tenant]]\nname = \"alice\"\ngpu = \"g\"\nmemory_bytes = 1048576\n"
     );
     std::fs::write(&config, text).unwrap();

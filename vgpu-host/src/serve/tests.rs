@@ -165,7 +165,7 @@ fn a_worker_that_does_not_answer_delays_a_list_and_nothing_else() {
 fn spare_is_lost(script: &str) {
     let dir = fresh_dir();
     let text = format!(
-        "host = {{ runtime_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\", spares = 1 }}]\n\
+        "host = {{ runtime_dir = {dir:?}, state_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\", spares = 1 }}]\n\
          tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1 }}]"
     );
     let worker = WorkerCommand::new("/bin/sh").arg("-c").arg(format!("{script} exec sleep 1000"));
@@ -204,7 +204,7 @@ fn a_worker_that_makes_ready_with_its_guest_there_is_killed() {
 fn a_worker_that_does_not_start_is_a_refusal() {
     let dir = fresh_dir();
     let text = format!(
-        "host = {{ runtime_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
+        "host = {{ runtime_dir = {dir:?}, state_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
          tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1 }}]"
     );
     let worker = WorkerCommand::new("/nonexistent/worker");
@@ -224,7 +224,7 @@ fn what_is_in_the_way_is_left_alone() {
     let dir = fresh_dir();
     let text = |dir: &Path| {
         format!(
-            "host = {{ runtime_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
+            "host = {{ runtime_dir = {dir:?}, state_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
              tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1 }}]"
         )
     };
@@ -244,9 +244,9 @@ fn what_is_in_the_way_is_left_alone() {
 fn a_folder_that_others_may_change_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let dir = fresh_dir();
+    let (dir, state) = (fresh_dir(), fresh_dir());
     let text = format!(
-        "host = {{ runtime_dir = {dir:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
+        "host = {{ runtime_dir = {dir:?}, state_dir = {state:?} }}\ngpu = [{{ name = \"g\", device = \"soft\" }}]\n\
          tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1 }}]"
     );
     let start = || Host::new(Config::from_toml(&text).unwrap()).start();
@@ -260,5 +260,5 @@ fn a_folder_that_others_may_change_is_refused() {
     let tenant = dir.join("tenants").join("t");
     open_to(&tenant, 0o1777);
     assert!(matches!(start(), Err(HostError::UnsafeFolder { path, .. }) if path == tenant));
-    std::fs::remove_dir_all(dir).unwrap();
+    [dir, state].map(|folder| std::fs::remove_dir_all(folder).unwrap());
 }

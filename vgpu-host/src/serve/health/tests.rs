@@ -35,7 +35,7 @@ impl Rig {
         let (cards, dir) = (FakeCards::default(), fresh_dir());
         cards.set_health(CARD, CardHealth { temperature_celsius: Some(41), ..CardHealth::default() });
         let text = format!(
-            "host = {{ runtime_dir = {dir:?}, health = {{ period_ms = 100, context_bytes = 536870912 }} }}\n\
+            "host = {{ runtime_dir = {dir:?}, state_dir = {dir:?}, health = {{ period_ms = 100, context_bytes = 536870912 }} }}\n\
              gpu = [{{ name = \"g\", device = \"soft\" }}]\n\
              tenant = [{{ name = \"t\", gpu = \"g\", memory_bytes = 1048576 }}]"
         );
