@@ -40,4 +40,4 @@ mod worker;
 
 pub use self::serve::{Host, HostError, RunningHost, WorkerCommand};
 pub use self::state::StateError;
-pub use self::worker::{worker_main, worker_main_if_asked};
+pub use self::worker::{sandbox, worker_main, worker_main_if_asked};

@@ -22,6 +22,7 @@ mod output;
 mod pool;
 mod prepare;
 mod resume;
+pub mod sandbox;
 mod setup;
 
 use std::fs::File;
