@@ -1,6 +1,6 @@
 //! Child processes of a test: always ended, and asked about their use of the machine.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::process::{Child, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -144,22 +144,38 @@ pub fn descriptors(process: u32) -> usize {
     std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
 
-/// Proportional set size of a process, in bytes: its memory, shared pages divided by their sharers.
+/// Proportional set size of a process, in bytes: its memory, shared pages divided by their sharers. For a worker in a sandbox, of
+/// which the system tells that to root only, more: all its pages, whoever shares them.
+///
+/// # Panics
+/// When there is no such process.
+#[track_caller]
 pub fn pss_bytes(process: u32) -> u64 {
-    rollup_bytes(process, "Pss:")
+    match file_bytes(process, "smaps_rollup", "Pss:") {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            file_bytes(process, "status", "VmRSS:").expect("everybody may read a process's status")
+        }
+        Err(error) => panic!("process {process}: {error}"),
+    }
 }
 
 /// The part of [`pss_bytes`] that no file stands behind, in bytes: unlike the program's own pages it does not depend on how
 /// many other processes run the same program.
+///
+/// # Panics
+/// When there is no such process, or it is a worker in a sandbox and this is not root.
+#[track_caller]
 pub fn anonymous_bytes(process: u32) -> u64 {
-    rollup_bytes(process, "Pss_Anon:")
+    file_bytes(process, "smaps_rollup", "Pss_Anon:").expect("the process is there, and open to us")
 }
 
-fn rollup_bytes(process: u32, field: &str) -> u64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-    let kib: u64 = line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
-    kib * 1024
+/// A field of one of a process's files, which gives it in KiB.
+fn file_bytes(process: u32, file: &str, field: &str) -> std::io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+    let kib: Option<u64> = line.split_whitespace().next().and_then(|kib| kib.parse().ok());
+    Ok(kib.unwrap_or_else(|| panic!("process {process} has no {field} in {file}")) * 1024)
 }
 
 /// CPU time that a process has used, all its threads together.

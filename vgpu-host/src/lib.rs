@@ -38,6 +38,6 @@ mod state;
 mod wire;
 mod worker;
 
-pub use self::serve::{Host, HostError, RunningHost, WorkerCommand};
+pub use self::serve::{CgroupError, Host, HostError, RunningHost, WorkerCommand};
 pub use self::state::StateError;
 pub use self::worker::{sandbox, worker_main, worker_main_if_asked};

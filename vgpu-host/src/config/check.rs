@@ -28,6 +28,7 @@ const SPARES_MAX: u32 = 8;
 const CARD_SPARES: u32 = 1;
 
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
+    let confinement = super::confinement::check(&file)?;
     let quarantine = super::quarantine::check(file.host.quarantine.unwrap_or_default())?;
     let origin = Origin { path: None, gpus: file.gpu.clone() };
     let health = health::check(&file.host.health.clone().unwrap_or_default())?;
@@ -50,6 +51,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
         quarantine,
         origin,
         health,
+        confinement,
         gpus,
         tenants,
     };

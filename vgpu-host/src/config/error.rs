@@ -39,6 +39,30 @@ pub enum ConfigError {
         /// The most that is allowed, in milliseconds.
         max: u64,
     },
+    /// No sandbox for workers on a card.
+    #[error(
+        "gpu {gpu:?}: host.sandbox = \"off\" is for the software GPU only and device is {device:?}; set host.sandbox to \"auto\", \
+         \"full\" or \"basic\""
+    )]
+    SandboxOff {
+        /// The GPU's name.
+        gpu: String,
+        /// Its device.
+        device: String,
+    },
+    /// A cgroup for workers that are not confined.
+    #[error("host.worker_cgroup is set but host.sandbox is \"off\"; remove one")]
+    CgroupOff,
+    /// Users of workers outside their range.
+    #[error("host.worker_uid_first = {found} is not within {min} to {max}; correct it")]
+    WorkerUid {
+        /// Its value.
+        found: u32,
+        /// The least that is allowed.
+        min: u32,
+        /// The most that is allowed.
+        max: u32,
+    },
     /// A name breaks its pattern.
     #[error("{section}.name = {name:?} is not 1 to 32 of a-z, 0-9 and -; rename it")]
     Name {

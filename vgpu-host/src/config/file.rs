@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{HealthSection, QuarantineSection, SchedulerSection, TenantKeys};
+use crate::worker::sandbox::Wanted;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -42,6 +43,17 @@ pub struct HostSection {
     pub quarantine: Option<QuarantineSection>,
     /// How cards are watched.
     pub health: Option<HealthSection>,
+    /// How workers are confined, [`crate::sandbox`]: `auto`, the highest level that this user and this kernel can hold; `full`
+    /// (root only) or `basic`, that level with all its parts, or the host does not start; `off`, not with cards. A starting
+    /// host logs the level and what is missing in it. Default: `auto`.
+    pub sandbox: Option<Wanted>,
+    /// At the level `full`, the user and group of the worker with process id 0, 65,536 to 4,290,772,991: each worker is the
+    /// user whose number is this plus its process id. Nobody else may have these 4,194,304 numbers. Default: 1,900,000,000.
+    pub worker_uid_first: Option<u32>,
+    /// A folder below a cgroup v2 mount that is the host's own, absolute: it has no processes of itself and its parent gives it
+    /// the controllers `memory` and `pids`. Each worker gets a cgroup in it, which bounds its memory by what its tenant may have
+    /// and 8 GiB, and its threads. Not with `sandbox = "off"`. Default: none, and then neither is bounded by the system.
+    pub worker_cgroup: Option<PathBuf>,
 }
 
 /// `[[gpu]]`.

@@ -5,6 +5,7 @@
 
 mod card;
 mod check;
+mod confinement;
 mod error;
 mod file;
 mod health;
@@ -23,6 +24,7 @@ use vgpu_sched::LeaseConfig;
 
 pub(crate) use self::card::uuid_text;
 pub use self::card::{Card, CardError};
+pub use self::confinement::Confinement;
 pub use self::error::ConfigError;
 pub use self::file::{ConfigFile, GpuSection, HostSection, ProfileSection, SoftSection, TenantSection};
 pub use self::health::{HealthConfig, HealthSection};
@@ -49,6 +51,8 @@ pub struct Config {
     pub(crate) origin: Origin,
     /// How cards are watched.
     pub health: HealthConfig,
+    /// How workers are confined.
+    pub confinement: Confinement,
     /// GPUs.
     pub gpus: Vec<Gpu>,
     /// Tenants.

@@ -12,6 +12,7 @@ use vgpu_proto::report::GpuReport;
 use vgpu_sched::{Deadline, Duration, Limits, TenantId};
 
 use super::attend::attend;
+use super::cell;
 use super::event::Event;
 use super::health::Health;
 use super::images::ImageCache;
@@ -221,6 +222,7 @@ impl Daemon {
             None => self.start_worker(id, tenant, guest, &lease)?,
         };
         let Taken { pid, channel, kill } = worker;
+        self.command.cell().lend(pid, cell::session_bytes(self.tenant(tenant), self.device(tenant)));
         let now = self.clock.now();
         let mut session = Session::new(tenant, pid, now, Deadline::after(now, GREETING), channel, kill);
         if let Err(error) = sent {
@@ -254,7 +256,8 @@ impl Daemon {
         let channel = Arc::new(channel.watch()?);
         let kill = Arc::new(Notify::new());
         tokio::spawn(attend(id, child, channel.clone(), kill.clone(), self.events.clone()));
-        let sent = launch::send_setup(&channel, &self.config, self.tenant(tenant), id, guest, lease);
+        let (owner, sandbox) = (self.tenant(tenant), self.command.cell().sandbox());
+        let sent = launch::send_setup(&channel, &self.config, owner, id, guest, lease, sandbox);
         Ok((Taken { pid, channel, kill }, sent))
     }
 
@@ -268,6 +271,7 @@ impl Daemon {
     fn exited(&mut self, id: SessionId, status: &str) {
         self.tell_end(id, status);
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.command.cell().clear(session.pid);
         let held = self.broker.close_session(id).unwrap_or_default();
         self.detach(id, session.tenant);
         let (now, gpu) = (self.clock.now(), self.tenant(session.tenant).gpu);

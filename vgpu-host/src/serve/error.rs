@@ -3,9 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::cell::CgroupError;
 use crate::config::ConfigError;
 use crate::exit;
 use crate::state::StateError;
+use crate::worker::sandbox::SandboxError;
 
 /// A host did not start. Each message names cause and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,12 @@ pub enum HostError {
         /// What does not fit.
         source: ConfigError,
     },
+    /// The workers cannot be confined as the configuration wants it.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The cgroup of the workers cannot be used.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// Another host has the runtime folder.
     #[error("another host runs in {}; stop it or set another host.runtime_dir", runtime_dir.display())]
     AlreadyRunning {
@@ -92,7 +100,7 @@ impl HostError {
     /// Exit status of a tool that ends with this error.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Overrides { .. } => exit::CONFIG,
+            Self::Config(_) | Self::Overrides { .. } | Self::Sandbox(_) | Self::Cgroup(_) => exit::CONFIG,
             Self::Card { .. } => exit::UNAVAILABLE,
             Self::State(StateError::InUse { .. })
             | Self::AlreadyRunning { .. }

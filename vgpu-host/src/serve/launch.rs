@@ -10,9 +10,12 @@ use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
+use super::HostError;
+use super::cell::{Cell, CgroupError};
 use crate::config::{Config, Device, Tenant};
 use crate::leases::{DeskError, WorkerEnds};
 use crate::wire::{Channel, ChannelError, DeviceSetup, LeasePart, Setup, ToWorker, WatchedChannel};
+use crate::worker::sandbox::Sandbox;
 use vgpu_core::broker::SessionId;
 use vgpu_core::lease::GateConfig;
 
@@ -39,12 +42,13 @@ const DRIVER_SETTINGS: [(&str, &str); 3] =
 pub struct WorkerCommand {
     program: PathBuf,
     args: Vec<OsString>,
+    cell: Cell,
 }
 
 impl WorkerCommand {
     /// A program, without arguments.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: vec![] }
+        Self { program: program.into(), args: vec![], cell: Cell::default() }
     }
 
     /// Adds an argument.
@@ -52,6 +56,17 @@ impl WorkerCommand {
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
         self
+    }
+
+    /// Confines the workers as the configuration wants it.
+    pub(super) fn confined(mut self, config: &Config) -> Result<Self, HostError> {
+        self.cell = Cell::new(config, Some(&self.program))?;
+        Ok(self)
+    }
+
+    /// How they are confined.
+    pub(super) const fn cell(&self) -> &Cell {
+        &self.cell
     }
 
     /// This executable with the argument `worker`.
@@ -84,8 +99,14 @@ impl WorkerCommand {
         let (channel, theirs) = Channel::pair()?;
         let mut command = Command::from(self.command(matches!(device, Device::Cuda(_))));
         command.stdin(theirs).stdout(Stdio::null());
-        let child =
+        let mut child =
             command.spawn().map_err(|source| LaunchError::Spawn { program: self.program.clone(), source })?;
+        // It does nothing before its first message.
+        if let Err(error) = self.cell.admit(child.id().unwrap_or_default()) {
+            // Reaped in the background.
+            let _ = child.start_kill();
+            return Err(error.into());
+        }
         Ok((child, channel))
     }
 }
@@ -115,6 +136,9 @@ pub(super) enum LaunchError {
     /// It cannot have a lease.
     #[error(transparent)]
     Lease(#[from] DeskError),
+    /// Its cgroup cannot be made.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The guest's connection cannot be handed over.
     #[error("cannot hand over the guest's connection: {0}")]
     Connection(#[from] io::Error),
@@ -137,6 +161,7 @@ pub(super) fn send_setup(
     session: SessionId,
     guest: &UnixStream,
     lease: &Lease,
+    sandbox: Sandbox,
 ) -> Result<(), LaunchError> {
     // The flag belongs to the connection, not to the descriptor, and the worker reads it with threads that block.
     guest.set_nonblocking(false)?;
@@ -148,6 +173,7 @@ pub(super) fn send_setup(
         keeps_images: tenant.images_bytes > 0,
         lease: lease.gate.into(),
         device,
+        sandbox,
     };
     channel.try_send(&ToWorker::Setup(setup), Some(std::os::fd::AsFd::as_fd(guest)))?;
     for (part, file) in LeasePart::ALL.into_iter().zip(lease.ends.files()) {

@@ -7,6 +7,7 @@
 mod accept;
 mod attend;
 mod cards;
+mod cell;
 mod change;
 mod daemon;
 mod error;
@@ -41,6 +42,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use vgpu_proto::report::GpuReport;
 
+pub use self::cell::CgroupError;
 pub(crate) use self::change::{Change, ChangeError};
 use self::daemon::Daemon;
 pub use self::error::HostError;
@@ -188,6 +190,8 @@ impl Prepared {
         let command = host.command.map_or_else(WorkerCommand::own, Ok);
         let command = command.map_err(system("find this executable"))?;
         let gpus = cards::probe_all(&mut host.config, &command)?;
+        // After the cards were used, which makes their devices.
+        let command = command.confined(&host.config)?;
         let store = kept(&mut host.config, host.forget_overrides)?;
         let sockets = Sockets::bind(&host.config)?;
         // One thread: the daemon's work is small, and its state needs no locks then.

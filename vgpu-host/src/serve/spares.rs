@@ -142,7 +142,11 @@ impl Daemon {
         let (child, channel) = self.command.spawn(device)?;
         let pid = child.id().unwrap_or_default();
         let channel = Arc::new(channel.watch()?);
-        channel.try_send(&ToWorker::Prepare(launch::device_setup(device)), None)?;
+        let prepare = ToWorker::Prepare {
+            device: launch::device_setup(device),
+            sandbox: self.command.cell().sandbox(),
+        };
+        channel.try_send(&prepare, None)?;
         let (kill, (taker, taken)) = (Arc::new(Notify::new()), oneshot::channel());
         let spares = &mut self.spares[gpu];
         let number = spares.next;
@@ -168,6 +172,7 @@ impl Daemon {
             }
             SpareNews::Gone { cause } => {
                 let Some(spare) = spares.waiting.remove(&number) else { return };
+                self.command.cell().clear(spare.pid);
                 if !spare.dismissed || self.phase == Phase::Serving {
                     spares.died(self.clock.now());
                     self.tell_spare_lost(gpu, spare.pid, cause);
@@ -194,8 +199,9 @@ impl Daemon {
         loop {
             let ready = self.spares[gpu].waiting.iter().find(|(_, spare)| spare.is_ready());
             let (number, spare) = ready.map(|(number, spare)| (*number, spare))?;
+            let (owner, sandbox) = (self.tenant(tenant), self.command.cell().sandbox());
             let sent =
-                launch::send_setup(&spare.channel, &self.config, self.tenant(tenant), session, guest, lease);
+                launch::send_setup(&spare.channel, &self.config, owner, session, guest, lease, sandbox);
             let spares = &mut self.spares[gpu];
             if let Err(error) = sent {
                 tracing::debug!(%error, "a spare worker cannot be used");
@@ -205,6 +211,7 @@ impl Daemon {
             let Spare { pid, channel, kill, taker, .. } = spares.waiting.remove(&number)?;
             if taker.send(session).is_err() {
                 // It died a moment ago, and is on the list no more when that is told.
+                self.command.cell().clear(pid);
                 spares.died(self.clock.now());
                 self.tell_spare_lost(gpu, pid, "it died as a guest came".into());
                 continue;

@@ -18,6 +18,7 @@ use vgpu_proto::limits::TEXT_BYTES_MAX;
 use vgpu_sched::Duration;
 
 use crate::config::Card;
+use crate::worker::sandbox::Sandbox;
 
 pub(crate) use self::channel::{Channel, ChannelError, Packet};
 pub(crate) use self::watched::WatchedChannel;
@@ -26,7 +27,12 @@ pub(crate) use self::watched::WatchedChannel;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// The first message to a spare: make the device ready, say so, and wait for the setup.
-    Prepare(DeviceSetup),
+    Prepare {
+        /// The device.
+        device: DeviceSetup,
+        /// What it gives up for it.
+        sandbox: Sandbox,
+    },
     /// What to serve: the first message, or a spare's second one. Carries the guest's connection.
     Setup(Setup),
     /// From a worker to itself, beyond its exec: what it serves, and the greeting that it heard. Carries the guest's
@@ -79,6 +85,8 @@ pub(crate) struct Setup {
     pub lease: LeaseSetup,
     /// The device to open.
     pub device: DeviceSetup,
+    /// What the worker gives up before it serves.
+    pub sandbox: Sandbox,
 }
 
 /// What a worker gets of its lease.
@@ -344,6 +352,7 @@ mod tests {
         let of = |device| {
             let limits = Limits::largest(1, 2);
             let lease = GateConfig::default().into();
+            let sandbox = Sandbox::OFF;
             ToWorker::Setup(Setup {
                 session: 7,
                 tenant: "alice".into(),
@@ -351,6 +360,7 @@ mod tests {
                 keeps_images: true,
                 lease,
                 device,
+                sandbox,
             })
         };
         let setup = of(DeviceSetup::Soft {

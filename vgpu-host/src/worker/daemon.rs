@@ -101,7 +101,7 @@ fn obey(channel: &Channel, lender: &Lender, images: &Images, session: &Session, 
                 ToWorker::ImageAnswer { request } => images.answer(request, packet.fd),
                 ToWorker::ImageTaken => images.taken(),
                 ToWorker::Close(closing) => session.close(&closing),
-                ToWorker::Prepare(_)
+                ToWorker::Prepare { .. }
                 | ToWorker::Setup(_)
                 | ToWorker::Resume { .. }
                 | ToWorker::Channel

@@ -1,6 +1,7 @@
 //! The main thread: takes turns of the dispatcher, and knows when to poll and when to sleep.
 
 use std::io;
+use std::sync::OnceLock;
 
 use vgpu_core::session::{Dispatcher, Session, Turn};
 use vgpu_proto::Status;
@@ -10,12 +11,18 @@ use vgpu_sched::{Duration, Instant};
 use super::pool::Pool;
 use crate::clock::Clock;
 
+/// How many threads this process can run at once. Counted when it is first asked for: a sandbox closes the files that tell what
+/// a container may use.
+pub(super) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
 /// Serves the session until it ends; returns what the guest is to be told.
 pub(super) fn dispatch(mut dispatcher: Dispatcher, session: &Session) -> Closing {
     let clock = Clock::start();
     let pool = Pool::new();
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut polling = Polling::on(processors);
+    let mut polling = Polling::on(processors());
     let mut jobs = Vec::new();
     loop {
         match dispatcher.turn(&mut jobs) {

@@ -9,6 +9,7 @@
 //! brings variables for the driver makes its worker begin anew ([`resume`]).
 
 mod catch;
+mod confine;
 mod daemon;
 mod device;
 mod dispatch;
@@ -41,6 +42,7 @@ use self::images::Images;
 use self::lease::LeaseFiles;
 use self::output::Output;
 use self::prepare::Prepared;
+use self::sandbox::Sandbox;
 use self::setup::{First, SetupError, Start};
 use crate::probe;
 use crate::wire::{Channel, DeviceSetup, FromWorker, Setup, bounded};
@@ -96,10 +98,14 @@ fn main(channel: Channel) -> ! {
     let channel = Arc::new(channel);
     let first = setup::receive(&channel);
     match first.unwrap_or_else(|error| give_up(&error)) {
-        First::Prepare(device) => wait_for_guest(&channel, &device, &output, &logs),
+        First::Prepare { device, sandbox } => wait_for_guest(&channel, &device, sandbox, &output, &logs),
         First::Serve(start) => {
+            let confined = confine::first(&start.setup.sandbox, &start.setup.device);
             let leave = begin(&start.setup.device, &output);
-            serve(*start, None, leave, &output, &logs)
+            match confined {
+                Ok(()) => serve(*start, None, leave, &output, &logs),
+                Err(error) => turn_away(*start, leave, confine::refused(error)),
+            }
         }
     }
 }
@@ -127,9 +133,17 @@ fn begin(device: &DeviceSetup, output: &Arc<Output>) -> Leave {
 }
 
 /// Makes the device ready, says so, and serves the guest that comes.
-fn wait_for_guest(channel: &Arc<Channel>, device: &DeviceSetup, output: &Arc<Output>, logs: &File) -> ! {
+fn wait_for_guest(
+    channel: &Arc<Channel>,
+    device: &DeviceSetup,
+    sandbox: Sandbox,
+    output: &Arc<Output>,
+    logs: &File,
+) -> ! {
+    let confined = confine::first(&sandbox, device);
     let leave = begin(device, output);
-    let spare = Prepared::as_spare(device).unwrap_or_else(|text| {
+    let spare = confined.map_err(|error| error.to_string()).and_then(|()| Prepared::as_spare(device));
+    let spare = spare.unwrap_or_else(|text| {
         // A daemon that is gone does not want to know.
         let _ = channel.try_send(&FromWorker::NotReady { text: bounded(text) }, None);
         leave.now(crate::exit::UNAVAILABLE)
@@ -147,6 +161,12 @@ fn wait_for_guest(channel: &Arc<Channel>, device: &DeviceSetup, output: &Arc<Out
     }
 }
 
+/// Tells guest and daemon why the session cannot be served.
+fn turn_away(start: Start, leave: Leave, error: GreetError) -> ! {
+    greet::refuse(&Link::new(start.guest, CONTROL_BYTES_MAX), &error);
+    End::new(start.channel, leave).handshake_failed(error)
+}
+
 fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Output>, logs: &File) -> ! {
     let Start { channel, setup, guest, lease, hello } = start;
     let span = tracing::info_span!("session", id = setup.session, tenant = setup.tenant);
@@ -159,8 +179,12 @@ fn serve(start: Start, prepared: Option<Prepared>, leave: Leave, output: &Arc<Ou
     let lease = lease.open(setup.lease.into()).unwrap_or_else(|error| give_up(&error));
     let sink = Arc::new(Sink::new(Arc::clone(&channel), Arc::clone(output)));
     let means = Means { credit: lender.clone(), images: images.clone(), output: output.clone(), sink, lease };
-    let opened = hello.and_then(|hello| greet::open(hello, &setup, prepared, means));
+    let opened = hello.and_then(|hello| {
+        confine::greeted(&setup.sandbox, &setup.device)?;
+        greet::open(hello, &setup, prepared, means)
+    });
     let opened = opened.and_then(|opened| {
+        confine::opened(&setup.sandbox, &setup.device)?;
         daemon::start(&channel, &lender, &images, &opened.parts.session, output)
             .and_then(|()| output::start(output, &link))
             .and_then(|()| lease::start(&opened.grant, &opened.parts.session))

@@ -8,13 +8,14 @@ use rustix::net::SocketType;
 use vgpu_proto::handshake::Hello;
 
 use super::lease::LeaseFiles;
+use super::sandbox::Sandbox;
 use crate::wire::{Channel, ChannelError, DeviceSetup, LeasePart, Packet, Setup, ToWorker};
 
 /// What a worker hears first.
 #[derive(Debug)]
 pub(super) enum First {
     /// Be a spare: make the device ready for a guest that is not there yet.
-    Prepare(DeviceSetup),
+    Prepare { device: DeviceSetup, sandbox: Sandbox },
     /// Serve this.
     Serve(Box<Start>),
 }
@@ -67,7 +68,7 @@ impl SetupError {
 pub(super) fn receive(channel: &Arc<Channel>) -> Result<First, SetupError> {
     let Packet { message, fd } = channel.recv::<ToWorker>()?;
     match message {
-        ToWorker::Prepare(device) => Ok(First::Prepare(device)),
+        ToWorker::Prepare { device, sandbox } => Ok(First::Prepare { device, sandbox }),
         ToWorker::Setup(setup) => served(channel, setup, fd).map(|start| First::Serve(Box::new(start))),
         ToWorker::Resume { setup, hello } => {
             let guest = connection(fd)?;
@@ -142,6 +143,7 @@ mod tests {
             keeps_images: true,
             lease: vgpu_core::lease::GateConfig::default().into(),
             device: device(),
+            sandbox: Sandbox::OFF,
         }
     }
 
@@ -186,8 +188,9 @@ mod tests {
         let (_guest, connection) = UnixStream::pair().unwrap();
         let (daemon, worker) = Channel::pair().unwrap();
         let worker = Arc::new(Channel::adopt(worker).unwrap());
-        daemon.try_send(&ToWorker::Prepare(device()), None).unwrap();
-        assert!(matches!(receive(&worker), Ok(First::Prepare(found)) if found == device()));
+        let prepare = ToWorker::Prepare { device: device(), sandbox: Sandbox::OFF };
+        daemon.try_send(&prepare, None).unwrap();
+        assert!(matches!(receive(&worker), Ok(First::Prepare { device: found, .. }) if found == device()));
         for (message, fd) in with_lease(&[(ToWorker::Setup(setup()), Some(connection.as_fd()))]) {
             daemon.try_send(&message, fd).unwrap();
         }
