@@ -26,15 +26,13 @@ const IN_PAGE: &str = "each word lies in the page, at a multiple of its size";
 
 /// Whether a worker has work on the GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the page knows these three")]
+#[expect(clippy::exhaustive_enums, reason = "the page knows these two")]
 pub enum InFlight {
     /// Nothing.
     #[default]
     Nothing,
-    /// Work that runs, or is about to.
+    /// Something. What waits for the guest is not given to the GPU before that has come.
     Running,
-    /// Work that waits for the guest: for a value that it writes, or its callback.
-    Parked,
 }
 
 /// What a worker claims.
@@ -172,11 +170,7 @@ impl DemandReader {
             remaining: Duration::from_nanos(load(REMAINING)),
             drained: load(DRAINED),
             progress: load(PROGRESS),
-            in_flight: match load(IN_FLIGHT) {
-                0 => InFlight::Nothing,
-                2 => InFlight::Parked,
-                _ => InFlight::Running,
-            },
+            in_flight: if load(IN_FLIGHT) == 0 { InFlight::Nothing } else { InFlight::Running },
             ungated: Duration::from_nanos(load(UNGATED)),
             counts: Counts { launches: load(LAUNCHES), copied_bytes: load(COPIED), calls: load(CALLS) },
         }
@@ -202,7 +196,7 @@ mod tests {
         writer.begin(3);
         writer.close(3, Duration::from_nanos(40));
         writer.drain(2);
-        writer.report(InFlight::Parked, 9);
+        writer.report(InFlight::Running, 9);
         writer.ungated(Duration::from_nanos(11));
         let counts = Counts { launches: 1, copied_bytes: 2, calls: 3 };
         writer.count(counts);
@@ -213,7 +207,7 @@ mod tests {
             remaining: Duration::from_nanos(40),
             drained: 2,
             progress: 9,
-            in_flight: InFlight::Parked,
+            in_flight: InFlight::Running,
             ungated: Duration::from_nanos(11),
             counts,
             ..Demand::default()

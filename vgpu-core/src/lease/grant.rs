@@ -106,7 +106,8 @@ impl GrantWriter {
     pub fn wake(&self) {
         let change = self.page.atomic_u32(CHANGE).expect(IN_PAGE);
         change.fetch_add(1, Ordering::SeqCst);
-        futex::wake_all(change);
+        // One thread of the worker sleeps there; more would be there to cost the broker time.
+        futex::wake_one(change);
     }
 
     /// Says that the broker is alive.

@@ -76,6 +76,11 @@ impl Action {
         Unit { key: hasher.finish() }
     }
 
+    /// Bytes that it copies.
+    pub(super) const fn copied_bytes(&self) -> u64 {
+        if let Self::Work(Work::Copy { bytes, .. }) = self { *bytes } else { 0 }
+    }
+
     /// Whether it is a launch that may overlap the work in front of it.
     pub(super) fn is_programmatic(&self) -> bool {
         self.launch().is_some_and(LaunchConfig::is_programmatic)

@@ -113,6 +113,7 @@ impl Core {
                 let device = &entry.device;
                 let key = device.legacy_stream();
                 let legacy = Stream { context: id.index(), device: device.clone(), key, kind: Kind::Legacy };
+                self.takes_slot(stream.index());
                 self.lanes.get(stream.index()).stream = Some(legacy);
                 self.streams.fill(stream.index(), Some(id.index()));
                 self.session.allocations.lock().add_context(Owner::of(device));

@@ -21,7 +21,7 @@ use super::job::{Done, Job, Values};
 use super::module::Module;
 use super::reader::Reader;
 use super::state::Session;
-use super::stream::{Kind, Lanes};
+use super::stream::{Kind, Lanes, Leftover};
 use super::table::Table;
 use super::{closing_for, words::Words};
 use crate::device::{DeviceError, Work};
@@ -77,6 +77,9 @@ pub(super) struct Core {
     pub(super) gate: Option<Gate>,
     /// Lanes with leased work in flight.
     pub(super) busy: Vec<u32>,
+    /// Leased work in flight of streams whose slots have others now. Each is a stream that was destroyed with work left,
+    /// which the device bounds.
+    pub(super) leftovers: Vec<Leftover>,
     /// Lanes whose counters or marks are to be published.
     touched: Vec<u32>,
     /// Lanes with commands that wait.
@@ -97,6 +100,7 @@ impl Dispatcher {
             lanes: Lanes::new(session.words.clone(), notice.clone()),
             gate: lease.map(|lease| Gate::new(lease, notice)),
             busy: Vec::new(),
+            leftovers: Vec::new(),
             contexts: Table::new(limits.contexts),
             streams: Table::new(limits.streams),
             events: Table::new(limits.events),
@@ -192,11 +196,15 @@ impl Core {
         if straight && self.passes(index, command.unit, command.copies) {
             self.submit(index, command);
         } else {
+            let asks = command.reply.is_some();
             let lane = self.lanes.get(index);
             lane.queue.push_back(command);
             if !lane.held {
                 lane.held = true;
                 self.held.push(index);
+            }
+            if asks {
+                self.answer_parked(index);
             }
         }
         self.touch(index);
@@ -214,6 +222,7 @@ impl Core {
     /// Hands a command to the device and answers it where an answer is wanted.
     fn submit(&mut self, index: u32, command: Command) {
         let parks = self.gate.is_some() && self.parks(&command.action);
+        let copied_bytes = command.action.copied_bytes();
         let lane = self.lanes.get(index);
         // A kernel, a word or an event may wait for what the guest does once it sees the record before them.
         if let Action::Work(Work::Launch(_) | Work::WaitValue { .. } | Work::WaitValue64 { .. })
@@ -222,6 +231,10 @@ impl Core {
         | Action::Wait(_) = &command.action
         {
             lane.mark_record();
+        }
+        if parks {
+            // What is in front of the wait is known to be done before that has passed.
+            lane.mark_now();
         }
         lane.mark_interval(&command.action);
         lane.retire(command.frame_bytes);
@@ -260,7 +273,10 @@ impl Core {
             Action::Finished(status) => Err(DeviceError::new(status, "")),
         };
         if parks && result.is_ok() {
-            lane.park();
+            self.lanes.park(index);
+        }
+        if result.is_ok() {
+            self.session.tally.copied(copied_bytes);
         }
         if let Some(unit) = command.unit {
             self.took_off(index, unit);
@@ -319,6 +335,7 @@ impl Core {
                 self.lanes.front(index).map_or((None, false), |command| (command.unit, command.copies));
             if !ready || !self.lanes.get(index).has_room() || !self.passes(index, asks.0, asks.1) {
                 self.held.push(index);
+                self.answer_parked(index);
                 break;
             }
             if let Some(command) = self.lanes.get(index).queue.pop_front() {

@@ -11,14 +11,14 @@ pub(super) struct Flight {
     open: Batch,
     /// Submitted before marks that were not reached yet, with the number of each mark.
     marked: VecDeque<(u64, Batch)>,
-    /// Number of the latest command that waits for the guest.
-    parked_until: u64,
+    /// Numbers of the commands that wait for the guest and were not seen to pass.
+    waits: VecDeque<u64>,
 }
 
 impl Flight {
     /// A unit was submitted.
-    pub(super) fn add(&mut self, key: u64, ns: u64) {
-        self.open.add(key, ns);
+    pub(super) fn add(&mut self, key: u64, ns: u64, known: bool) {
+        self.open.add(key, ns, known);
     }
 
     /// A mark was asked for behind command `number`.
@@ -47,14 +47,15 @@ impl Flight {
         self.open.units > 0
     }
 
-    /// Command `number` waits for something that the guest does.
-    pub(super) const fn park(&mut self, number: u64) {
-        self.parked_until = number;
+    /// Command `number` waits for something that the guest does, now that the GPU has reached another number.
+    pub(super) fn park(&mut self, number: u64, reached: u64) {
+        while self.waits.pop_front_if(|wait| *wait <= reached).is_some() {}
+        self.waits.push_back(number);
     }
 
-    /// Whether the stream waits for the guest, now that the GPU has reached a number, in front of command `before`.
-    pub(super) const fn is_parked(&self, reached: u64, before: u64) -> bool {
-        self.parked_until > reached && self.parked_until <= before
+    /// Whether the stream waits for the guest in or in front of command `number`, now that the GPU has reached another one.
+    pub(super) fn is_parked(&self, reached: u64, number: u64) -> bool {
+        self.waits.iter().any(|wait| *wait > reached && *wait <= number)
     }
 }
 
@@ -67,15 +68,15 @@ mod tests {
         let mut flight = Flight::default();
         flight.mark(1);
         assert!(flight.is_empty(), "nothing was submitted before that mark");
-        flight.add(7, 10);
-        flight.add(7, 10);
+        flight.add(7, 10, true);
+        flight.add(7, 10, true);
         assert!(flight.is_unmarked() && !flight.is_empty());
         flight.mark(3);
-        flight.add(8, 5);
+        flight.add(8, 5, false);
         flight.mark(4);
         assert_eq!(flight.reached(2).map(|batch| batch.units), None);
         assert_eq!(flight.reached(3).map(|batch| (batch.units, batch.ns)), Some((2, 20)));
-        flight.add(8, 5);
+        flight.add(8, 5, false);
         flight.mark(9);
         assert_eq!(flight.reached(100).map(|batch| batch.units), Some(2), "both at once");
         assert!(flight.is_empty());
@@ -85,8 +86,14 @@ mod tests {
     fn a_stream_is_parked_until_its_wait_has_passed() {
         let mut flight = Flight::default();
         assert!(!flight.is_parked(0, u64::MAX));
-        flight.park(5);
-        assert!(flight.is_parked(4, u64::MAX) && !flight.is_parked(5, u64::MAX));
+        flight.park(5, 0);
+        flight.park(7, 0);
+        assert!(
+            flight.is_parked(4, u64::MAX) && flight.is_parked(5, u64::MAX) && !flight.is_parked(7, u64::MAX)
+        );
         assert!(!flight.is_parked(4, 4), "what comes before the wait does not wait");
+        assert!(flight.is_parked(4, 6), "an event between two waits waits for the first");
+        flight.park(9, 7);
+        assert_eq!(flight.waits, [9], "those that have passed are forgotten");
     }
 }

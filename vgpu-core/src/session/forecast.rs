@@ -24,8 +24,9 @@ pub(super) struct Forecasts {
 /// What was submitted between two marks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Batch {
-    /// Units of work.
+    /// Units of work, and those of which nothing was known.
     pub(super) units: u64,
+    pub(super) unknown: u64,
     /// What they were expected to take, in nanoseconds.
     pub(super) ns: u64,
     keys: [(u64, u64); BATCH_KEYS_MAX],
@@ -34,8 +35,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn add(&mut self, key: u64, ns: u64) {
+    pub(super) fn add(&mut self, key: u64, ns: u64, known: bool) {
         self.units += 1;
+        self.unknown += u64::from(!known);
         self.ns = self.ns.saturating_add(ns);
         match self.keys.iter_mut().find(|(known, units)| *units == 0 || *known == key) {
             Some(place) => *place = (key, place.1 + 1),
@@ -48,6 +50,7 @@ impl Batch {
     /// Takes the units of a batch that was done at the same time.
     pub(super) fn merge(&mut self, other: &Self) {
         self.units += other.units;
+        self.unknown += other.unknown;
         self.ns = self.ns.saturating_add(other.ns);
         self.others += other.others;
         for (key, units) in other.keys.iter().filter(|(_, units)| *units > 0) {
@@ -106,7 +109,7 @@ mod tests {
     fn batch(units: &[(u64, u64)]) -> Batch {
         let mut batch = Batch::default();
         for (key, count) in units {
-            (0..*count).for_each(|_| batch.add(*key, 10));
+            (0..*count).for_each(|_| batch.add(*key, 10, true));
         }
         batch
     }

@@ -2,14 +2,14 @@
 //!
 //! While the worker's tenant holds the lease, work passes as long as what is in flight is expected to take no longer than
 //! a bound; else it waits in its stream's queue. When the lease ends, the gate closes, and the broker is told once the GPU
-//! has done what was in flight. Work behind a stream's wait for the guest (`parked`) is not submitted while others wait, so
-//! that nothing in flight depends on a guest that may never come.
+//! has done what was in flight. Work behind a stream's wait for the guest (`parked`) is not submitted before that has passed, so
+//! that nothing in flight depends on a guest that may never come, or begins when the lease is another tenant's.
 //!
 //! What the GPU has done is known from completion marks ([`super::stream`]). Where the broker shows no sign of life for a
 //! while the gate opens by itself: without it nobody takes turns, and the hardware serves all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use vgpu_sched::{Duration, Instant};
 
@@ -17,9 +17,12 @@ use super::forecast::{Batch, Forecasts};
 use super::state::Session;
 use crate::lease::{Counts, Grant, InFlight, LeaseEnd, STALE, TimeSource};
 
-/// What a unit is expected to take while nothing is known of it and nobody waits: as many as a stream may have pending fill
-/// the bound.
+/// What a unit is expected to take while nothing is known of it and nobody waits.
 const UNKNOWN: Duration = Duration::from_nanos(20_000);
+
+/// Such units in flight at once: the bound says nothing of them. Few, as each may be long; enough that the first kernels of a
+/// program do not each wait for the one before.
+const UNKNOWN_MAX: u64 = 16;
 
 /// How soon a worker looks again at a gate that the bound holds closed, at least: about what a sleep and a wake take.
 const LOOK_MIN: Duration = Duration::from_nanos(50_000);
@@ -109,6 +112,8 @@ impl Notice {
     pub(super) fn reached(&self) {
         let Some(clock) = &self.clock else { return };
         self.at.fetch_max(clock.now().as_nanos(), Ordering::AcqRel);
+        // Before it is seen whether the dispatcher sleeps, as that looks at the marks after it said so.
+        fence(Ordering::SeqCst);
         if self.wanted.load(Ordering::SeqCst)
             && let Some(session) = self.session.upgrade()
         {
@@ -133,8 +138,9 @@ pub(super) struct Gate {
     ungated: Option<Instant>,
     ungated_before: Duration,
     forecasts: Forecasts,
-    /// Units in flight, and what they were expected to take.
+    /// Units in flight, those of which nothing was known, and what they were expected to take.
     units: u64,
+    unknown: u64,
     sum_ns: u64,
     /// Batches that were done.
     progress: u64,
@@ -148,6 +154,10 @@ pub(super) struct Gate {
     refused: bool,
     full: bool,
     held: bool,
+    /// Something waits for the guest.
+    parked: bool,
+    /// When a unit last went beyond the bound because nothing moved.
+    exceeded: Instant,
     /// What the broker was told of, and when it was last called for that.
     counted: Counts,
     called: Counts,
@@ -170,6 +180,7 @@ impl Gate {
             ungated_before: Duration::default(),
             forecasts: Forecasts::default(),
             units: 0,
+            unknown: 0,
             sum_ns: 0,
             progress: 0,
             moved: Instant::default(),
@@ -178,6 +189,8 @@ impl Gate {
             refused: false,
             full: false,
             held: false,
+            parked: false,
+            exceeded: Instant::default(),
             counted: Counts::default(),
             called: Counts::default(),
             wants: false,
@@ -192,6 +205,7 @@ impl Gate {
     pub(super) fn begin_turn(&mut self) {
         self.refused = false;
         self.full = false;
+        self.parked = false;
         self.look();
         self.held = self.holds_calls();
     }
@@ -211,6 +225,10 @@ impl Gate {
         if ended && self.using == before.epoch {
             self.end.demand.close(before.epoch, self.remaining());
             self.draining = Some(before.epoch);
+        }
+        if ended && self.wants {
+            // The broker may have taken the end of the work before for idleness.
+            self.end.kick.kick();
         }
     }
 
@@ -233,7 +251,7 @@ impl Gate {
         if self.is_contended() { config.in_flight_contended } else { config.in_flight_alone }.as_nanos()
     }
 
-    /// Whether a unit may be submitted now. `lane` says how its stream stands; it is asked only where that matters.
+    /// Whether a unit may be submitted now. `lane` says how its stream stands.
     #[inline]
     pub(super) fn verdict(&mut self, unit: Unit, lane: impl FnOnce() -> LaneView) -> Verdict {
         if self.end.grant.word() != self.seen {
@@ -243,26 +261,20 @@ impl Gate {
             self.held = true;
             return Verdict::Held;
         }
-        if !self.is_open() {
-            self.refused = true;
-            return Verdict::Closed;
+        let lane = lane();
+        if lane.parked {
+            self.parked = true;
+            return Verdict::Parked;
         }
-        if !self.declare() {
+        if !self.is_open() || !self.declare() {
             self.refused = true;
             return Verdict::Closed;
         }
         let guess = self.forecasts.guess(unit.key);
         let expected = guess.unwrap_or(UNKNOWN).as_nanos();
-        let contended = self.is_contended();
-        let fits = self.sum_ns.saturating_add(expected) <= self.bound_ns();
-        if !contended && fits {
-            return Verdict::Go;
-        }
-        let lane = lane();
-        if contended && lane.parked {
-            return Verdict::Parked;
-        }
-        if self.units == 0 || (fits && guess.is_some()) || self.may_exceed(guess, lane) {
+        let known = guess.is_some() || !self.is_contended() && self.unknown < UNKNOWN_MAX;
+        let fits = known && self.sum_ns.saturating_add(expected) <= self.bound_ns();
+        if fits || self.units == 0 || self.may_exceed(guess, lane) {
             return Verdict::Go;
         }
         self.full = true;
@@ -285,14 +297,13 @@ impl Gate {
 
     /// Whether a unit may go although the sum is beyond the bound: what is in flight is nearly done, or nothing of it has
     /// moved for so long that it may be waiting for this unit, which another stream's work cannot stand for.
-    fn may_exceed(&self, guess: Option<Duration>, lane: LaneView) -> bool {
-        let still = self.end.clock.now().since(self.moved);
-        if !lane.in_flight && still >= self.end.config.stall {
+    fn may_exceed(&mut self, guess: Option<Duration>, lane: LaneView) -> bool {
+        let now = self.end.clock.now();
+        if !lane.in_flight && now.since(self.moved.max(self.exceeded)) >= self.end.config.stall {
+            self.exceeded = now;
             return true;
         }
-        let Some(expected) = guess else {
-            return !self.is_contended() && self.remaining() == Duration::default();
-        };
+        let Some(expected) = guess else { return false };
         let bound = self.bound_ns();
         self.remaining().as_nanos() + expected.as_nanos().min(bound / 2) <= bound
     }
@@ -327,20 +338,27 @@ impl Gate {
         }
     }
 
-    /// A unit was submitted; returns what it is expected to take, in nanoseconds.
-    pub(super) fn charge(&mut self, unit: Unit) -> u64 {
+    /// A unit was submitted; returns what it is expected to take, in nanoseconds, and whether that is known.
+    pub(super) fn charge(&mut self, unit: Unit) -> (u64, bool) {
         if self.units == 0 {
             self.moved = self.end.clock.now();
         }
-        let ns = self.forecasts.guess(unit.key).unwrap_or(UNKNOWN).as_nanos();
+        let guess = self.forecasts.guess(unit.key);
+        let ns = guess.unwrap_or(UNKNOWN).as_nanos();
         self.units += 1;
+        self.unknown += u64::from(guess.is_none());
         self.sum_ns = self.sum_ns.saturating_add(ns);
-        ns
+        (ns, guess.is_some())
     }
 
     /// The GPU has done a batch.
     pub(super) fn done(&mut self, batch: &Batch) {
-        self.units -= batch.units;
+        debug_assert!(
+            self.units >= batch.units && self.unknown >= batch.unknown,
+            "what is done was in flight"
+        );
+        self.units = self.units.saturating_sub(batch.units);
+        self.unknown = self.unknown.saturating_sub(batch.unknown);
         self.sum_ns = self.sum_ns.saturating_sub(batch.ns);
         self.progress += 1;
         let at = Instant::from_nanos(self.notice.at.load(Ordering::Acquire));
@@ -358,8 +376,8 @@ impl Gate {
         }
     }
 
-    /// A turn ends. `parked` says whether all that is in flight waits for the guest; it is asked only where that matters.
-    pub(super) fn end_turn(&mut self, parked: impl FnOnce() -> bool) {
+    /// A turn ends: tells the broker how things stand.
+    pub(super) fn end_turn(&mut self) {
         let still = self.units == 0
             && !(self.refused || self.held || self.wants)
             && self.idle_told
@@ -367,12 +385,7 @@ impl Gate {
         if still && self.ungated.is_none() {
             return;
         }
-        let matters = self.units > 0 && (self.draining.is_some() || self.grant.contended);
-        let in_flight = match self.units {
-            0 => InFlight::Nothing,
-            _ if matters && parked() => InFlight::Parked,
-            _ => InFlight::Running,
-        };
+        let in_flight = if self.units == 0 { InFlight::Nothing } else { InFlight::Running };
         self.tell(in_flight);
         if in_flight != InFlight::Running
             && let Some(epoch) = self.draining.take()
@@ -451,8 +464,10 @@ impl Gate {
 
     /// When the dispatcher has to look again, and whether marks must wake it until then.
     pub(super) fn before_sleep(&self) -> Option<Duration> {
-        let urgent = self.units > 0 && (self.full || self.draining.is_some() || self.grant.contended);
+        let hurries = self.full || self.draining.is_some() || self.grant.contended;
+        let urgent = self.parked || self.units > 0 && hurries;
         self.notice.wanted.store(urgent, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let now = self.end.clock.now();
         let mut next: Option<Duration> = None;
         let mut within = |span: Duration| next = Some(next.map_or(span, |next| next.min(span)));

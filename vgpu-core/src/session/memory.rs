@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use vgpu_proto::body;
 use vgpu_proto::frame::ReplyTo;
@@ -70,25 +69,23 @@ impl Core {
 
     pub(super) fn memcpy(&self, body: &body::Memcpy) -> Action {
         let bytes = body.bytes.get();
-        self.copy(Place::Address(body.destination.get()), Place::Address(body.source.get()), bytes)
+        Self::copy(Place::Address(body.destination.get()), Place::Address(body.source.get()), bytes)
     }
 
     pub(super) fn memcpy_from_staging(&self, body: &body::MemcpyFromStaging) -> Result<Action, Violation> {
         let source = self.staged(body.staging_offset.get(), body.bytes.get())?;
-        Ok(self.copy(Place::Address(body.destination.get()), source, body.bytes.get()))
+        Ok(Self::copy(Place::Address(body.destination.get()), source, body.bytes.get()))
     }
 
     pub(super) fn memcpy_to_staging(&self, body: &body::MemcpyToStaging) -> Result<Action, Violation> {
         let destination = self.staged(body.staging_offset.get(), body.bytes.get())?;
-        Ok(self.copy(destination, Place::Address(body.source.get()), body.bytes.get()))
+        Ok(Self::copy(destination, Place::Address(body.source.get()), body.bytes.get()))
     }
 
-    fn copy(&self, destination: Place, source: Place, bytes: u64) -> Action {
+    fn copy(destination: Place, source: Place, bytes: u64) -> Action {
         if bytes == 0 {
             return Action::Finished(Status::SUCCESS);
         }
-        let copied = &self.session.tally.bytes_copied;
-        copied.store(copied.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
         Action::Work(Work::Copy { destination, source, bytes })
     }
 

@@ -185,6 +185,7 @@ impl Core {
             }
             Ok(stream) => {
                 self.streams.fill(id.index(), Some(stream.context));
+                self.takes_slot(id.index());
                 self.lanes.get(id.index()).stream = Some(stream);
                 self.session.tally.streams.fetch_add(1, Ordering::Relaxed);
                 Status::SUCCESS

@@ -75,7 +75,7 @@ pub(super) struct Tally {
     commands: AtomicU64,
     launches: AtomicU64,
     calls: AtomicU64,
-    pub(super) bytes_copied: AtomicU64,
+    bytes_copied: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) contexts: AtomicU64,
     pub(super) faults: AtomicU64,
@@ -92,6 +92,12 @@ impl Tally {
             Class::Quick | Class::Blocking if op != Op::Ping => bump(&self.calls),
             _ => {}
         }
+    }
+
+    /// A copy was submitted. The dispatcher is the only writer.
+    pub(super) fn copied(&self, bytes: u64) {
+        let sum = self.bytes_copied.load(Ordering::Relaxed).saturating_add(bytes);
+        self.bytes_copied.store(sum, Ordering::Relaxed);
     }
 
     /// What the broker is told.
@@ -113,7 +119,7 @@ pub struct Counts {
     pub commands: u64,
     /// Launches of kernels and graphs read from the ring, refused ones included.
     pub launches: u64,
-    /// Bytes of copies read from the ring, refused ones included.
+    /// Bytes of copies that were given to the device.
     pub bytes_copied: u64,
     /// Live contexts.
     pub contexts: u64,

@@ -8,6 +8,7 @@ use vgpu_proto::{Status, Violation};
 
 use super::command::{Action, Command, Dependency};
 use super::flight::Flight;
+use super::forecast::Batch;
 use super::gate::{LaneView, Notice};
 use super::words::{StreamMark, Words};
 use crate::device::{Context, DeviceError, Mark, StreamKey, Work};
@@ -220,8 +221,8 @@ impl Lane {
     }
 
     /// What was submitted last waits for the guest. Marked, so that it is known when that has come.
-    pub(super) fn park(&mut self) {
-        self.flight.park(self.submitted);
+    fn park(&mut self) {
+        self.flight.park(self.submitted, self.reached());
         self.mark_now();
     }
 
@@ -230,9 +231,41 @@ impl Lane {
         self.mark.reached()
     }
 
+    /// Begins anew for a stream that gets the slot of one whose work may not be done: what that has in flight is returned,
+    /// with the mark that tells of it. The new stream's marks have higher numbers and say nothing of the old one's work.
+    pub(super) fn succeed(
+        &mut self,
+        words: &Arc<Words>,
+        notice: &Arc<Notice>,
+        index: u32,
+    ) -> Option<Leftover> {
+        let mark = Arc::new(StreamMark::new(words.clone(), index, notice.clone()));
+        let (mark, flight) = (std::mem::replace(&mut self.mark, mark), std::mem::take(&mut self.flight));
+        (!flight.is_empty()).then_some(Leftover { flight, mark })
+    }
+
     /// Returns the credit of what was submitted.
     pub(super) fn publish(&self, words: &Words, index: u32) {
         words.publish_retired(index, self.submitted, self.submitted_bytes);
+    }
+}
+
+/// Leased work of a destroyed stream whose slot another one has.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    flight: Flight,
+    mark: Arc<StreamMark>,
+}
+
+impl Leftover {
+    /// What the GPU has done of it since the last call.
+    pub(super) fn reached(&mut self) -> Option<Batch> {
+        self.flight.reached(self.mark.reached())
+    }
+
+    /// Whether all of it is done.
+    pub(super) fn is_done(&self) -> bool {
+        self.flight.is_empty()
     }
 }
 
@@ -242,11 +275,13 @@ pub(super) struct Lanes {
     words: Arc<Words>,
     notice: Arc<Notice>,
     lanes: Vec<Lane>,
+    /// Some lane may wait for the guest. Most programs never do, and none pays for looking then.
+    parks: bool,
 }
 
 impl Lanes {
     pub(super) fn new(words: Arc<Words>, notice: Arc<Notice>) -> Self {
-        Self { words, notice, lanes: Vec::new() }
+        Self { words, notice, lanes: Vec::new(), parks: false }
     }
 
     /// The lane of a slot whose index was checked against the stream table.
@@ -259,6 +294,24 @@ impl Lanes {
         &mut self.lanes[at]
     }
 
+    /// A slot gets a new stream.
+    pub(super) fn succeed(&mut self, index: u32) -> Option<Leftover> {
+        let (words, notice) = (self.words.clone(), self.notice.clone());
+        self.get(index).succeed(&words, &notice, index)
+    }
+
+    /// What a lane was given last waits for the guest.
+    pub(super) fn park(&mut self, index: u32) {
+        self.parks = true;
+        self.get(index).park();
+    }
+
+    /// Finds out whether some lane still waits for the guest.
+    pub(super) fn look_for_parked(&mut self) {
+        self.parks =
+            self.parks && self.lanes.iter().any(|lane| lane.flight.is_parked(lane.reached(), u64::MAX));
+    }
+
     /// How a lane stands, for the gate.
     pub(super) fn view(&self, index: u32) -> LaneView {
         let lane = self.lanes.get(index as usize);
@@ -266,10 +319,10 @@ impl Lanes {
         LaneView { in_flight, parked: self.is_parked(index, u64::MAX) }
     }
 
-    /// Whether a stream waits for the guest in front of command `before`: by itself, or by the legacy stream's rule.
-    pub(super) fn is_parked(&self, index: u32, before: u64) -> bool {
-        let Some(lane) = self.lanes.get(index as usize) else { return false };
-        if lane.flight.is_parked(lane.reached(), before) {
+    /// Whether a stream waits for the guest in or in front of command `number`: by itself, or by the legacy stream's rule.
+    pub(super) fn is_parked(&self, index: u32, number: u64) -> bool {
+        let Some(lane) = self.lanes.get(index as usize).filter(|_| self.parks) else { return false };
+        if lane.flight.is_parked(lane.reached(), number) {
             return true;
         }
         let Some(stream) = &lane.stream else { return false };

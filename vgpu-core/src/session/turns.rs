@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::command::Action;
+use vgpu_proto::Status;
+
+use super::command::{Action, Command};
 use super::dispatcher::Core;
 use super::gate::{Gate, MarkWanted, Unit, Verdict};
+use super::job::Values;
 use crate::device::Work;
 
 impl Core {
@@ -22,6 +25,7 @@ impl Core {
     fn settle(&mut self) -> bool {
         let Some(gate) = &mut self.gate else { return false };
         let (lanes, mut any) = (&mut self.lanes, false);
+        lanes.look_for_parked();
         self.busy.retain(|&index| {
             let lane = lanes.get(index);
             if let Some(batch) = lane.flight.reached(lane.reached()) {
@@ -29,6 +33,13 @@ impl Core {
                 any = true;
             }
             !lane.flight.is_empty()
+        });
+        self.leftovers.retain_mut(|leftover| {
+            if let Some(batch) = leftover.reached() {
+                gate.done(&batch);
+                any = true;
+            }
+            !leftover.is_done()
         });
         any
     }
@@ -49,15 +60,37 @@ impl Core {
         gate.verdict(unit, || lanes.view(index)) == Verdict::Go
     }
 
+    /// Answers what a stream holds that waits, or will wait, for the guest: the thread that asked may be the one that is waited
+    /// for. What fails later is told as for commands that want no answer.
+    pub(super) fn answer_parked(&mut self, index: u32) {
+        if self.gate.is_none() {
+            return;
+        }
+        let parked = self.lanes.is_parked(index, u64::MAX);
+        let lane = self.lanes.get(index);
+        let waits = |command: &Command| {
+            matches!(
+                command.action,
+                Action::Wait(_) | Action::Work(Work::WaitValue { .. } | Work::WaitValue64 { .. })
+            )
+        };
+        if !parked && !lane.queue.iter().any(waits) {
+            return;
+        }
+        for reply in lane.queue.iter_mut().filter_map(|command| command.reply.take()) {
+            self.session.words.answer(reply, Status::SUCCESS, Values::default());
+        }
+    }
+
     /// A command that needs the lease was submitted.
     pub(super) fn took_off(&mut self, index: u32, unit: Unit) {
         let Some(gate) = &mut self.gate else { return };
-        let ns = gate.charge(unit);
+        let (ns, known) = gate.charge(unit);
         let lane = self.lanes.get(index);
         if lane.flight.is_empty() {
             self.busy.push(index);
         }
-        lane.flight.add(unit.key, ns);
+        lane.flight.add(unit.key, ns, known);
     }
 
     /// Whether a command makes its stream wait for the guest, so that nothing behind it counts as running.
@@ -69,6 +102,14 @@ impl Core {
                 version.place().is_some_and(|(stream, number)| self.lanes.is_parked(stream, number))
             }
             _ => false,
+        }
+    }
+
+    /// A stream gets a slot: what an earlier one has in flight stays counted.
+    pub(super) fn takes_slot(&mut self, index: u32) {
+        if self.gate.is_some() {
+            self.busy.retain(|busy| *busy != index);
+            self.leftovers.extend(self.lanes.succeed(index));
         }
     }
 
@@ -88,8 +129,7 @@ impl Core {
                 }
             }
         }
-        let busy = &self.busy;
-        gate.end_turn(|| busy.iter().all(|&index| lanes.is_parked(index, u64::MAX)));
+        gate.end_turn();
     }
 
     /// The dispatcher is about to sleep. Answers for how long at most, or nothing where it is to take a turn instead.

@@ -57,6 +57,11 @@ pub fn wake_all(word: &AtomicU32) {
     let _ = rustix::thread::futex::wake(word, Flags::empty(), i32::MAX as u32);
 }
 
+/// Wakes one that sleeps in [`wait`] on this word, in any process. Change the word first.
+pub fn wake_one(word: &AtomicU32) {
+    let _ = rustix::thread::futex::wake(word, Flags::empty(), 1);
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

@@ -17,9 +17,9 @@ impl Turns {
         tenant.begin(now, epoch, contended);
         tenant.progress = progress(tenant, &self.workers);
         self.publish(id);
+        // Also those that wanted nothing when last read: they may want something by now and be about to sleep.
         for session in &self.tenants[id.0 as usize].workers {
-            // Who wants nothing finds the gate open when that changes.
-            if let Some(worker) = self.workers.get(session).filter(|worker| worker.claims.wants) {
+            if let Some(worker) = self.workers.get(session) {
                 worker.grant.wake();
             }
         }
@@ -104,8 +104,10 @@ impl Turns {
             }
             let held = now.since(lease.granted);
             tenant.lease = None;
+            tenant.look_at = None;
             tenant.holds.add(held.as_nanos());
             self.leases.drained(now, id, epoch, held);
+            self.follow_wants(now, id);
             self.neighbour_left();
         }
     }
@@ -175,15 +177,23 @@ impl Turns {
             let Verdict::Kill(reason) = verdict else { continue };
             kill(tenant, &self.workers, reason.into(), acts, |claims| claims.in_flight == InFlight::Running);
         }
+        // Whatever its page says: a lease that others wait for ends.
         let patience = tenant.patience();
+        let waited = self.leases.waiting() > 0 || self.leases.holders().count() > 1;
         let Some(lease) = &mut tenant.lease else { return };
-        let (epoch, late) = (lease.epoch, lease.revoked.is_some_and(|at| now >= at.after(patience)));
-        if late {
+        let late = lease.revoked.is_some_and(|at| now >= at.after(patience));
+        if late && waited {
+            let epoch = lease.epoch;
             // Asked again as late as that, in case that the caller could not kill it.
             lease.revoked = Some(now);
-            kill(tenant, &self.workers, TurnKill::Silent, acts, |claims| {
-                claims.in_flight != InFlight::Running && claims.using >= epoch && claims.drained < epoch
-            });
+            for session in &tenant.workers {
+                let Some(worker) = self.workers.get(session).filter(|worker| worker.keeps(epoch)) else {
+                    continue;
+                };
+                let runs = worker.claims.in_flight == InFlight::Running;
+                let reason = if runs { TurnKill::KernelTooLong } else { TurnKill::Silent };
+                acts.push(Act::Kill { session: *session, reason });
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ pub enum TurnKill {
     KernelTooLong,
     /// Its tenant overran, and the next one could not run beside it: the hardware cannot switch it out.
     CannotBeSwitched,
-    /// It claims that nothing runs, and did not say so of its lease's end.
+    /// It claims that nothing runs, and did not say for long that its lease's work is done.
     Silent,
 }
 
@@ -204,6 +204,9 @@ impl Turns {
     /// to come again although nobody called.
     pub fn poll(&mut self, now: Instant, acts: &mut Vec<Act>) -> Option<Instant> {
         self.read(now);
+        // Once more, for whoever holds it: that others wait may have been found just now.
+        let holders: Vec<TenantId> = self.leases.holders().collect();
+        holders.into_iter().for_each(|tenant| self.follow_wants(now, tenant));
         self.follow_rates(now);
         // What is carried out can let a lease end at once, after which there is more to decide.
         loop {

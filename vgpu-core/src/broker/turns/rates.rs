@@ -2,7 +2,7 @@
 //!
 //! Workers count what their guests ask for and call after a part of the burst; what a worker counts wrong moves its own
 //! tenant only. So a tenant gets its rate in the long run, and at most its burst and what its workers had not told, each less
-//! than a sixteenth of that, at once. Sessions that began before a rate was set are looked at with each beat.
+//! than a sixteenth of that (or 16), at once. Sessions that began before a rate was set are looked at with each beat.
 
 use vgpu_sched::{Instant, Limit, Rate, TenantId};
 
@@ -12,6 +12,9 @@ use crate::lease::{Counts, Held};
 /// Workers tell after so many parts of what the tenant may do at once.
 const REPORTS_PER_BURST: u64 = 16;
 
+/// What a worker may add at least before it calls: calls cost more than what small bursts are about, and each beat looks anyway.
+const REPORT_MIN: u64 = 16;
+
 impl Turns {
     /// Sets or lifts one of a tenant's rates; what is owed stays.
     ///
@@ -20,7 +23,7 @@ impl Turns {
     pub fn set_rate(&mut self, now: Instant, tenant: TenantId, limit: Limit, rate: Option<Rate>) {
         let tenant = &mut self.tenants[tenant.0 as usize];
         tenant.limits.set(now, limit, rate);
-        let step = rate.map_or(u64::MAX, |rate| (rate.burst() / REPORTS_PER_BURST).max(1));
+        let step = rate.map_or(u64::MAX, |rate| (rate.burst() / REPORTS_PER_BURST).max(REPORT_MIN));
         let Counts { launches, copied_bytes, calls } = &mut tenant.report;
         match limit {
             Limit::Launches => *launches = step,

@@ -175,9 +175,10 @@ impl Tenant {
         self.lease = Some(Lease { epoch, granted: now, revoked, overran, closed, contended });
     }
 
-    /// How long a worker may claim that nothing runs without saying that it has drained: as long as a kernel may run.
+    /// How long a lease that was called back may take to drain while others wait: as long as a kernel may run, and a second in
+    /// which a worker that stood still may come to itself.
     pub(super) const fn patience(&self) -> Duration {
-        self.watchdog_config.kernel_max
+        Duration::from_nanos(self.watchdog_config.kernel_max.as_nanos().saturating_add(1_000_000_000))
     }
 
     /// When it has to be looked at although nothing happened. What the gate does by itself needs no look.

@@ -256,17 +256,81 @@ fn what_keeps_the_next_one_from_running_is_killed_in_a_second() {
 
 #[test]
 fn who_says_that_nothing_runs_and_does_not_drain_is_killed() {
-    for claim in [InFlight::Nothing, InFlight::Parked] {
-        let mut stage = Stage::new(&[weighing(100), weighing(100)]);
-        let (liar, other) = (stage.worker(0, Manner::Never(claim)), stage.worker(1, Manner::Drains(10)));
-        stage.want(liar);
-        stage.run(at(1_000));
-        stage.want(other);
-        stage.run(at(12_000_000));
-        let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::Silent };
-        assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
-        assert!(stage.billed_ns(0) > 11_000_000_000, "and it has paid for all of it");
+    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
+    let (liar, other) =
+        (stage.worker(0, Manner::Never(InFlight::Nothing)), stage.worker(1, Manner::Drains(10)));
+    stage.want(liar);
+    stage.run(at(1_000));
+    stage.want(other);
+    stage.run(at(12_000_000));
+    let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::Silent };
+    assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
+    assert!(stage.billed_ns(0) > 11_000_000_000, "and it has paid for all of it");
+}
+
+#[test]
+fn progress_that_is_made_up_saves_nobody() {
+    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
+    let (liar, other) =
+        (stage.worker(0, Manner::Never(InFlight::Running)), stage.worker(1, Manner::Drains(10)));
+    stage.want(liar);
+    stage.run(at(1_000));
+    stage.want(other);
+    while stage.now < at(12_000_000) {
+        stage.run(stage.now.after(span(100_000)));
+        for worker in [liar, other] {
+            stage.workers[worker].progress += 1;
+            let progress = stage.workers[worker].progress;
+            stage.workers[worker].demand.report(InFlight::Running, progress);
+        }
     }
+    let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::KernelTooLong };
+    assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
+    // One beside which the next tenant stands still is killed in a second, whatever it says of itself.
+    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
+    let (liar, other) =
+        (stage.worker(0, Manner::Never(InFlight::Running)), stage.worker(1, Manner::Drains(10)));
+    stage.want(liar);
+    stage.run(at(1_000));
+    stage.want(other);
+    while stage.now < at(1_900_000) {
+        stage.run(stage.now.after(span(100_000)));
+        stage.workers[liar].progress += 1;
+        let progress = stage.workers[liar].progress;
+        stage.workers[liar].demand.report(InFlight::Running, progress);
+    }
+    let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::CannotBeSwitched };
+    assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
+}
+
+#[test]
+fn one_that_comes_does_not_wait_for_the_grace_of_a_holder_that_was_alone() {
+    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
+    let (first, second) = (stage.worker(0, Manner::Drains(0)), stage.worker(1, Manner::Drains(0)));
+    stage.want(first);
+    stage.run(at(10));
+    stage.rest(first);
+    stage.run(at(1_000));
+    assert!(stage.is_open(first));
+    stage.want(second);
+    stage.run(at(1_020));
+    assert!(stage.is_open(second), "the holder has been idle for longer than the grace beside others");
+}
+
+#[test]
+fn nothing_is_due_when_nobody_wants_anything() {
+    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
+    let worker = stage.worker(0, Manner::Drains(0));
+    stage.want(worker);
+    stage.run(at(10));
+    stage.rest(worker);
+    stage.turns.suspend(stage.now, TenantId(0), true).unwrap();
+    stage.run(at(100_000));
+    assert_eq!(
+        stage.turns.poll(at(100_001), &mut stage.acts),
+        None,
+        "its lease ended while it was given the grace"
+    );
 }
 
 #[test]
@@ -350,18 +414,18 @@ fn a_rate_holds_over_all_workers_of_a_tenant() {
 
     let mut stage = Stage::new(&[weighing(100), weighing(100)]);
     let workers = [0, 0, 1].map(|tenant| stage.worker(tenant, Manner::Drains(0)));
-    stage.turns.set_rate(at(0), TenantId(0), Limit::Launches, Some(Rate::new(1_000, 160).unwrap()));
-    assert_eq!(stage.turns.gate(TenantId(0)).report.launches, 10);
+    stage.turns.set_rate(at(0), TenantId(0), Limit::Launches, Some(Rate::new(1_000, 320).unwrap()));
+    assert_eq!(stage.turns.gate(TenantId(0)).report.launches, 20);
     let count = |stage: &mut Stage, worker: usize, launches| {
         stage.workers[worker].demand.count(Counts { launches, ..Counts::default() });
         stage.turns.called(stage.workers[worker].session);
     };
     let held = |stage: &Stage| workers.map(|worker| stage.workers[worker].grant.grant().held.launches);
-    count(&mut stage, workers[0], 100);
-    count(&mut stage, workers[1], 60);
+    count(&mut stage, workers[0], 200);
+    count(&mut stage, workers[1], 120);
     stage.run(at(1));
     assert_eq!(held(&stage), [false; 3]);
-    count(&mut stage, workers[1], 180);
+    count(&mut stage, workers[1], 240);
     count(&mut stage, workers[2], u64::MAX);
     stage.run(at(2));
     assert_eq!(held(&stage), [true, true, false], "both workers of the tenant, nobody else");
@@ -370,10 +434,10 @@ fn a_rate_holds_over_all_workers_of_a_tenant() {
     stage.run(at(121_000));
     assert_eq!(held(&stage), [false; 3]);
     let view = stage.turns.tenant(TenantId(0)).unwrap();
-    assert_eq!((view.counts.launches, view.held), (280, Held::default()));
+    assert_eq!((view.counts.launches, view.held), (440, Held::default()));
     // A count that falls is nonsense and takes nothing back.
     count(&mut stage, workers[0], 0);
-    count(&mut stage, workers[0], 500);
+    count(&mut stage, workers[0], 900);
     stage.run(at(122_000));
     assert_eq!(held(&stage), [true, true, false]);
 }

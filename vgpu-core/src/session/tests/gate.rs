@@ -273,18 +273,121 @@ fn what_waits_for_the_guest_is_neither_running_nor_wanted() {
 }
 
 #[test]
-fn work_that_was_parked_before_others_came_does_not_keep_the_lease() {
+fn a_kernel_in_front_of_a_wait_runs_and_keeps_its_lease() {
     let mut leased = Leased::new();
-    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
     leased.grant(1, true, false);
+    leased.fill(LEGACY, 3);
     let wait = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
-    leased.guest.send(other.raw(), None, &wait, &[]);
-    leased.fill(other, 3);
-    assert_eq!(leased.went(), [3], "alone it may be submitted early");
+    leased.guest.send(LEGACY.raw(), None, &wait, &[]);
+    leased.fill(LEGACY, 4);
+    assert_eq!(leased.went(), [3], "what is behind the wait is not submitted, also alone");
+    let marks = leased.device.take_marks();
+    assert_eq!(
+        marks.iter().map(|(_, value)| *value).collect::<Vec<_>>(),
+        [1, 2],
+        "before the wait, and behind it"
+    );
     leased.grant(1, false, true);
     let claims = leased.claims();
-    assert_eq!((claims.in_flight, claims.drained, claims.wants), (InFlight::Parked, 1, false));
-    // Behind an event whose record waits for the guest, a stream waits for it as well.
+    assert_eq!((claims.in_flight, claims.drained), (InFlight::Running, 0));
+    marks[0].0.signal(marks[0].1);
+    leased.turn();
+    assert_eq!(leased.claims().drained, 1, "the wait itself is nobody's lease");
+}
+
+#[test]
+fn nobody_waits_for_the_answer_to_what_waits_for_the_guest() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, false);
+    let wait = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
+    let fill = |count: u64| body::Memset {
+        destination: 4096.into(),
+        value: 0.into(),
+        element_bytes: 1.into(),
+        count: count.into(),
+    };
+    leased.guest.send(LEGACY.raw(), None, &wait, &[]);
+    for count in [1, 2] {
+        assert_eq!(leased.guest.call(LEGACY.raw(), &fill(count), &[]).0, vgpu_proto::Status::SUCCESS);
+    }
+    assert_eq!(leased.went(), [0_u32; 0]);
+    // Nor where the wait is held itself, behind what has no lease.
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, false, true);
+    leased.guest.send(other.raw(), None, &fill(4), &[]);
+    leased.guest.send(other.raw(), None, &wait, &[]);
+    assert_eq!(leased.guest.call(other.raw(), &fill(8), &[]).0, vgpu_proto::Status::SUCCESS);
+    // What only waits for its turn is answered when it has it.
+    let third = leased.guest.stream(2, body::STREAM_NON_BLOCKING);
+    let reply = leased.guest.reply(7);
+    leased.guest.send(third.raw(), Some(reply), &fill(16), &[]);
+    leased.turn();
+    assert_eq!(leased.guest.answer(reply), None);
+    leased.grant(2, true, false);
+    assert!(leased.guest.answer(reply).is_some());
+    leased.complete(10);
+    assert_eq!(leased.went(), [2, 4, 0, 1, 3]);
+}
+
+#[test]
+fn work_of_a_destroyed_stream_counts_until_it_is_done() {
+    let mut leased = Leased::new();
+    let first = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, true, true);
+    leased.fill(first, 3);
+    leased.guest.send(first.raw(), None, &body::StreamDestroy {}, &[]);
+    leased.turn();
+    // The GPU has not got there yet; marks of the stream that follows must not stand for it.
+    let marks = leased.device.take_marks();
+    let second = StreamId::new(1, 2);
+    let create = body::StreamCreate {
+        context: super::guest::CONTEXT.raw().into(),
+        flags: body::STREAM_NON_BLOCKING.into(),
+        ..Default::default()
+    };
+    assert_eq!(leased.guest.call(second.raw(), &create, &[]).0, vgpu_proto::Status::SUCCESS);
+    leased.grant(1, true, false);
+    leased.fill(second, 4);
+    leased.grant(1, false, true);
+    leased.complete(10);
+    let claims = leased.claims();
+    assert_eq!((claims.in_flight, claims.drained), (InFlight::Running, 0));
+    marks.into_iter().for_each(|(mark, value)| mark.signal(value));
+    leased.turn();
+    let claims = leased.claims();
+    assert_eq!((claims.in_flight, claims.drained), (InFlight::Nothing, 1));
+}
+
+#[test]
+fn what_was_never_seen_goes_by_few_even_alone() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, false);
+    for kind in 1..=20 {
+        leased.fill(LEGACY, kind);
+    }
+    assert_eq!(leased.went().len(), 16);
+    leased.complete(1_000);
+    assert_eq!(leased.went().len(), 4);
+}
+
+#[test]
+fn only_copies_that_the_device_took_are_counted() {
+    let mut leased = Leased::new();
+    let copy =
+        |bytes: u64| body::Memcpy { destination: 4096.into(), source: 8192.into(), bytes: bytes.into() };
+    leased.grant(1, true, false);
+    leased.device.refuse(Some(vgpu_proto::Status::ERROR_INVALID_VALUE));
+    leased.guest.send(LEGACY.raw(), None, &copy(u64::MAX - 7), &[]);
+    leased.turn();
+    leased.device.refuse(None);
+    leased.guest.send(LEGACY.raw(), None, &copy(8), &[]);
+    leased.turn();
+    assert_eq!(leased.claims().counts.copied_bytes, 8);
+}
+
+#[test]
+fn an_event_behind_a_wait_parks_whoever_waits_for_it() {
+    let wait = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
     let mut leased = Leased::new();
     let (other, third) = (
         leased.guest.stream(1, body::STREAM_NON_BLOCKING),
@@ -347,6 +450,7 @@ fn what_a_tenant_has_had_too_much_of_is_held_back() {
 #[test]
 fn the_broker_is_told_what_the_guest_asks_for() {
     let mut leased = Leased::new();
+    leased.grant(1, true, false);
     let calls = leased.claims().counts.calls;
     leased.fill(LEGACY, 3);
     let copy =

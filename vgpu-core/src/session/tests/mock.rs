@@ -106,6 +106,11 @@ impl MockDevice {
         }
     }
 
+    /// Takes the marks that the device was given and has not told.
+    pub(super) fn take_marks(&self) -> Vec<(Arc<dyn Mark>, u64)> {
+        std::mem::take(&mut *self.log.marks.lock())
+    }
+
     pub(super) fn set_pending(&self, pending: u32) {
         self.log.pending.store(pending, Ordering::Relaxed);
     }
