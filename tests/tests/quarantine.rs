@@ -3,8 +3,9 @@
 
 use std::process::{Command, Output};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use support::process::{Process, kill, piped};
+use support::process::{Process, piped};
 use support::{Host, HostBuilder, artifacts, eventually};
 
 /// A host with two tenants and these rules.
@@ -185,17 +186,29 @@ fn a_lost_worker_is_a_strike_and_one_that_was_told_to_end_is_none() {
         (guest, session)
     };
     let (guest, session) = hold(&host);
-    kill(session["worker_pid"].as_u64().unwrap().try_into().unwrap());
+    let signal = |session: &Value, signal| {
+        let pid = session["worker_pid"].as_u64().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    signal(&session, Signal::ABORT);
     let_go(guest);
     eventually("it is a strike", || (host.tenant("alice")["quarantine"]["strikes"] == 1).then_some(()));
     assert_eq!(kinds(&host, &["back_off_over"]), ["worker_lost", "strike"]);
     assert_eq!(last(&host, "strike")["fields"]["fault"], "worker");
     assert_eq!(last(&host, "worker_lost")["session"], session["id"]);
+    // One that somebody else killed, as a machine without memory does, is nobody's fault.
+    let (guest, session) = hold(&host);
+    signal(&session, Signal::KILL);
+    let_go(guest);
+    eventually("it is told", || (kinds(&host, &["back_off_over"]).len() == 4).then_some(()));
+    assert_eq!(kinds(&host, &["back_off_over"]), ["worker_lost", "strike", "worker_lost", "fault"]);
+    assert_eq!(host.tenant("alice")["quarantine"]["strikes"], 1);
     let (guest, session) = hold(&host);
     ctl(&host, &["close", &session["id"].to_string()]);
     let_go(guest);
     host.wait_until_empty();
-    assert_eq!(kinds(&host, &["back_off_over"]), ["worker_lost", "strike", "close"]);
+    let all = ["worker_lost", "strike", "worker_lost", "fault", "close"];
+    assert_eq!(kinds(&host, &["back_off_over"]), all);
 }
 
 #[test]

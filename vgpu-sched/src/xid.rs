@@ -86,13 +86,11 @@ impl Xid {
             // Illegal instructions and addresses (13, 31), broken command streams (32, 69, 80), and memory that went bad
             // below the program (94), which must not run on with it.
             13 | 31 | 32 | 69 | 80 | 94 => Blame::Strike,
-            // A reset. Memory (64, 95, 140), links (136, 155), rows that were retired (156) and a card that does not start
-            // (143) fail by themselves: the driver names whoever was there.
-            64 | 95 | 136 | 140 | 143 | 155 | 156 => Blame::Nobody,
-            _ => match self.action() {
-                Action::ResetGpu => Blame::Quarantine,
-                _ => Blame::Nobody,
-            },
+            // A reset that one program's channel brought about. Of all others the driver names whoever was there: memory (64, 95,
+            // 140), links (136, 155), rows that were retired (156) and a card that does not start (143) fail by themselves,
+            // and one whose own processor or firmware hangs (46, 62, 119, 120, 158) names whoever calls next.
+            109 | 110 => Blame::Quarantine,
+            _ => Blame::Nobody,
         }
     }
 
@@ -215,7 +213,7 @@ mod tests {
     fn only_what_a_kernel_did_is_a_strike_and_only_what_cost_the_gpu_is_a_quarantine() {
         let blamed = |blame| (0..=255).filter(move |number| Xid(*number).blame() == blame);
         assert!(blamed(Blame::Strike).eq([13, 31, 32, 69, 80, 94]));
-        assert!(blamed(Blame::Quarantine).eq([46, 62, 109, 110, 119, 120, 158]));
+        assert!(blamed(Blame::Quarantine).eq([109, 110]));
         assert!(blamed(Blame::Strike).all(|number| Xid(number).action() == Action::RestartApp));
         assert!(blamed(Blame::Quarantine).all(|number| Xid(number).action() == Action::ResetGpu));
     }

@@ -18,6 +18,9 @@ impl Config {
         if read.runtime_dir != self.runtime_dir || read.state_dir != self.state_dir {
             return restart("host.runtime_dir and host.state_dir");
         }
+        if read.health != self.health {
+            return restart("host.health");
+        }
         if read.confinement != self.confinement {
             return restart("host.sandbox, host.worker_uid_first and host.worker_cgroup");
         }

@@ -1,9 +1,11 @@
 //! Accepting guests on a tenant's socket.
 
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use vgpu_sched::TenantId;
 
 use super::event::Event;
@@ -12,10 +14,39 @@ use super::event::Event;
 /// at once would only burn the CPU until one is free.
 const REST: Duration = Duration::from_millis(100);
 
+/// Connections of a tenant that are not decided about, or not closed: as many as it may have sessions. A guest can put into its
+/// socket what makes the last close of it wait for long; this bounds how many threads of the daemon may wait so, and only
+/// that tenant's next guests wait for them.
+const OPEN_MAX: usize = 64;
+
+/// A guest's connection on its way to be decided about.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The socket.
+    pub stream: UnixStream,
+    _open: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// One of nobody's.
+    #[cfg(test)]
+    pub(super) fn of(stream: UnixStream) -> Self {
+        let open = Arc::new(Semaphore::new(1));
+        Self { stream, _open: open.try_acquire_owned().unwrap() }
+    }
+
+    /// Closes it, on a thread that may wait.
+    pub(super) fn close(self) {
+        tokio::task::spawn_blocking(move || drop(self));
+    }
+}
+
 /// Accepts until the daemon is gone. The daemon decides about each connection; a full queue of events slows this
 /// listener down and nobody else.
 pub(super) async fn accept(tenant: TenantId, listener: UnixListener, events: mpsc::Sender<Event>) {
+    let open = Arc::new(Semaphore::new(OPEN_MAX));
     loop {
+        let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
         let (guest, uid) = match listener.accept().await {
             Ok((guest, _)) => match guest.peer_cred() {
                 Ok(credentials) => (guest, credentials.uid()),
@@ -28,7 +59,8 @@ pub(super) async fn accept(tenant: TenantId, listener: UnixListener, events: mps
                 continue;
             }
         };
-        let Ok(guest) = guest.into_std() else { continue };
+        let Ok(stream) = guest.into_std() else { continue };
+        let guest = Connection { stream, _open: permit };
         if events.send(Event::Connected { tenant, guest, uid }).await.is_err() {
             return;
         }

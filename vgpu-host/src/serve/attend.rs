@@ -1,5 +1,6 @@
 //! One task for each worker: passes on what it says, kills it when it breaks a rule, reaps it.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,9 +113,10 @@ async fn exited(
             Err(_) => break,
         }
     }
+    let by_kill = status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
     // Nobody is left to care when the daemon is gone.
-    let _ = events.send(Event::Exited { session, status }).await;
+    let _ = events.send(Event::Exited { session, status, by_kill }).await;
 }
 
 #[cfg(test)]

@@ -78,9 +78,13 @@ impl Daemon {
         for (what, names) in [("changed", &body.changed), ("added", &body.added), ("removed", &body.removed)]
         {
             for name in names {
-                let id = (0..).zip(&self.config.tenants).find(|(_, tenant)| tenant.name == *name);
+                let is = |(_, tenant): &(u32, &Tenant)| tenant.name == *name;
+                let mut found: Vec<_> = (0..).zip(&self.config.tenants).filter(is).collect();
+                // A place that a tenant of that name had before is not meant where another one has it now.
+                found.sort_by_key(|(_, tenant)| tenant.removed);
+                let id = found.first();
                 let entry = Entry::new(EventKind::Change, format!("an operator {what} the tenant"));
-                let entry = if let Some((id, _)) = id { entry.tenant(TenantId(id)) } else { entry };
+                let entry = if let Some((id, _)) = id { entry.tenant(TenantId(*id)) } else { entry };
                 let said = self.store.overrides(name).map(TenantKeys::said).unwrap_or_default();
                 self.tell(entry.field("overridden", said.join(",")));
             }

@@ -11,6 +11,7 @@ use vgpu_proto::limits::HANDSHAKE_TIMEOUT_NS;
 use vgpu_proto::report::GpuReport;
 use vgpu_sched::{Deadline, Duration, Limits, TenantId};
 
+use super::accept::Connection;
 use super::attend::attend;
 use super::cell;
 use super::event::Event;
@@ -19,7 +20,7 @@ use super::images::ImageCache;
 use super::journal::Journal;
 use super::launch::{self, LaunchError, WorkerCommand};
 use super::phase::Phase;
-use super::refuse::{self, Refuser};
+use super::refuse;
 use super::report::{Collection, Tally};
 use super::session::{Session, WITHOUT_A_WORD};
 use super::sockets::Sockets;
@@ -37,6 +38,10 @@ const GREETING: Duration = Duration::from_nanos(10 * HANDSHAKE_TIMEOUT_NS);
 /// How long a session that was told to end may take before its worker is killed. A kill counts as a loss, so this is long
 /// enough for a machine that stands still for a moment.
 pub(super) const CLOSE_GRACE: Duration = Duration::from_millis(5_000);
+
+/// How long the loop may take for a turn, or be late, before workers are excused for it: far above what it takes when all is
+/// well, far below any of their deadlines.
+const STALL: Duration = Duration::from_millis(200);
 
 /// The daemon's state.
 #[derive(Debug)]
@@ -74,7 +79,6 @@ pub(super) struct Daemon {
     pub journal: Journal,
     /// Strikes and quarantine of each tenant.
     pub standings: Standings,
-    pub refuser: Refuser,
 }
 
 impl Daemon {
@@ -109,7 +113,6 @@ impl Daemon {
             command,
             journal,
             standings,
-            refuser: Refuser::new(),
             events,
             config,
         }
@@ -128,12 +131,34 @@ impl Daemon {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                Some(event) = events.recv() => self.handle(event),
-                () = until => {}
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = until => None,
+            };
+            let woke = self.clock.now();
+            if let Some(event) = event {
+                self.handle(event);
             }
-            self.handle_time(self.clock.now());
+            let now = self.clock.now();
+            let late = deadline.map_or_else(Duration::default, |deadline| woke.since(deadline.at()));
+            self.excuse(late.max(now.since(woke)));
+            self.handle_time(now);
         }
+    }
+
+    /// The loop stood still for so long: what workers did meanwhile has not been heard, so their deadlines are that much later.
+    fn excuse(&mut self, stall: Duration) {
+        if stall < STALL {
+            return;
+        }
+        tracing::warn!(
+            stall_ms = stall.as_nanos() / 1_000_000,
+            "the daemon stood still; workers get that much longer"
+        );
+        for deadline in self.sessions.values_mut().filter_map(|session| session.deadline.as_mut()) {
+            *deadline = Deadline::after(deadline.at(), stall);
+        }
+        self.spares.iter_mut().for_each(|spares| spares.excuse(stall));
     }
 
     fn handle(&mut self, event: Event) {
@@ -143,7 +168,7 @@ impl Daemon {
             Event::ImageRead { session, tenant, image } => self.image_read(session, tenant, image),
             Event::Lease { gpu, act } => self.lease_act(gpu, act),
             Event::Broke { session, cause } => self.broke(session, &cause),
-            Event::Exited { session, status } => self.exited(session, &status),
+            Event::Exited { session, status, by_kill } => self.exited(session, &status, by_kill),
             Event::Spare { gpu, number, news } => self.spare_news(gpu, number, news),
             Event::Card(news) => self.card_news(news),
             Event::Devices(reply) => drop(reply.send(self.devices_body())),
@@ -174,7 +199,7 @@ impl Daemon {
         &mut self.tallies[tenant.0 as usize]
     }
 
-    fn connected(&mut self, tenant: TenantId, guest: UnixStream, uid: u32) {
+    fn connected(&mut self, tenant: TenantId, guest: Connection, uid: u32) {
         if self.tenant(tenant).removed {
             // It came before its socket went.
             let text = "the tenant was removed from the host's configuration; ask its operator";
@@ -204,13 +229,14 @@ impl Daemon {
             self.broker.close_session(session);
             return self.turn_away_too_early(tenant, guest, text);
         }
-        if let Err(error) = self.launch(session, tenant, &guest) {
+        if let Err(error) = self.launch(session, tenant, &guest.stream) {
             self.broker.close_session(session);
             self.detach(session, tenant);
             tracing::error!(tenant = self.tenant(tenant).name, %error, "no worker");
             let text = format!("the host cannot start a worker ({error}); its operator must look at its log");
-            self.turn_away(tenant, guest, RefusalCause::Device, text);
+            return self.turn_away(tenant, guest, RefusalCause::Device, text);
         }
+        guest.close();
     }
 
     fn launch(&mut self, id: SessionId, tenant: TenantId, guest: &UnixStream) -> Result<(), LaunchError> {
@@ -268,8 +294,8 @@ impl Daemon {
         }
     }
 
-    fn exited(&mut self, id: SessionId, status: &str) {
-        self.tell_end(id, status);
+    fn exited(&mut self, id: SessionId, status: &str, by_kill: bool) {
+        self.tell_end(id, status, by_kill);
         let Some(session) = self.sessions.remove(&id) else { return };
         self.command.cell().clear(session.pid);
         let held = self.broker.close_session(id).unwrap_or_default();

@@ -1,13 +1,13 @@
 //! Everything that happens to the daemon.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 
 use tokio::sync::oneshot;
 use vgpu_core::broker::{Act, SessionId};
 use vgpu_proto::report::TenantReport;
 use vgpu_sched::{Duration, TenantId};
 
+use super::accept::Connection;
 use super::change::{Change, ChangeReply};
 use super::images::ImageCopy;
 use super::quarantine::OrderError;
@@ -28,7 +28,7 @@ pub(crate) enum Event {
         /// To whose socket.
         tenant: TenantId,
         /// The connection.
-        guest: UnixStream,
+        guest: Connection,
         /// The user at its other end.
         uid: u32,
     },
@@ -70,6 +70,8 @@ pub(crate) enum Event {
         session: SessionId,
         /// Its exit status or signal, for the log.
         status: String,
+        /// It ended by SIGKILL, whoever sent that.
+        by_kill: bool,
     },
     /// Something happened to a spare worker.
     Spare {

@@ -175,7 +175,9 @@ impl Daemon {
         let changed = card.state.observe(health.signs());
         card.newest = Some((now, health));
         if !slow.is_empty() {
-            self.tell_card(gpu, format!("the card slows down: {}", slow.join(", ")));
+            // Again and again where it works at its limit.
+            let reason = format!("the card slows down: {}", slow.join(", "));
+            self.tell(self.card_entry(EventKind::Card, gpu, reason).repeats("throttle"));
         }
         if again {
             self.tell_card(gpu, "the card answers again");

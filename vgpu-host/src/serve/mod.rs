@@ -230,6 +230,8 @@ impl Prepared {
             daemon.sockets = Some(sockets);
             daemon.run(queue).await;
         });
+        // Threads that close connections may wait for guests; the host does not.
+        runtime.shutdown_background();
         tracing::info!(runtime_dir = %runtime_dir.display(), "stopped");
     }
 }

@@ -134,6 +134,9 @@ impl Daemon {
             session.reason.get_or_insert_with(|| closing.reason.clone());
             session.deadline = Some(deadline);
             session.send(&ToWorker::Close(closing));
+        } else if session.deadline.is_some_and(|before| deadline < before) {
+            // It may have said that it ends, and go on: what is asked now may be more urgent.
+            session.deadline = Some(deadline);
         }
         true
     }

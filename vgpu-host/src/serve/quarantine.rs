@@ -94,8 +94,9 @@ impl Daemon {
 
     /// A worker is gone: operators are told where it did not leave by itself, and it is its tenant's fault where it died or
     /// broke a rule. One that the daemon told to end and that took too long is nobody's, nor is one that never welcomed its
-    /// guest: what fails there is mostly the host.
-    pub(super) fn tell_end(&mut self, id: SessionId, status: &str) {
+    /// guest: what fails there is mostly the host. Nor is one that somebody else killed, such as a kernel out of memory, which
+    /// another tenant may have brought about.
+    pub(super) fn tell_end(&mut self, id: SessionId, status: &str, by_kill: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (tenant, killed, lost) = (session.tenant, session.killed, session.is_lost());
         let (told, welcomed, pid) = (session.told, session.guest.is_some(), u64::from(session.pid));
@@ -107,7 +108,8 @@ impl Daemon {
         let entry = Entry::new(kind, reason.as_str()).tenant(tenant).session(id).field("status", status);
         self.tell(entry.field("worker_pid", pid));
         if lost && !told {
-            let fault = if welcomed { Fault::Worker } else { Fault::Unattributed };
+            let own = welcomed && (killed || !by_kill);
+            let fault = if own { Fault::Worker } else { Fault::Unattributed };
             self.fault(tenant, Some(id), fault, format!("{reason} ({status})"));
         }
     }

@@ -1,56 +1,47 @@
 //! Telling a guest that it gets no session.
 
+use std::io::Read as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
-use tokio::io::AsyncReadExt as _;
-use tokio::sync::Semaphore;
 use vgpu_proto::codec;
 use vgpu_proto::handshake::{Answer, Refusal, RefusalCause, VERSION_MAX, VERSION_MIN};
 use vgpu_sched::{Refused, TenantId};
 
+use super::accept::Connection;
 use super::daemon::Daemon;
 use super::journal::Entry;
 use crate::api::EventKind;
 
-/// Refused connections that are kept open at once; further ones close at once, which costs their guests only the text.
-const LINGERING_MAX: usize = 64;
 /// How long a refused connection is kept open. A guest on the same machine has read the refusal long before.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes of greeting that are read from a refused guest; a greeting is shorter.
-const GREETING_BYTES_MAX: u64 = 64 * 1024;
+const GREETING_BYTES_MAX: usize = 64 * 1024;
 
-/// Sends refusals without ever waiting for a guest.
-#[derive(Debug)]
-pub(super) struct Refuser {
-    lingering: Arc<Semaphore>,
+/// Refuses a connection, on a thread that may wait: a guest may have put descriptors into it whose closing takes as long as it
+/// likes, and reading or closing the connection closes them.
+///
+/// The guest may still be sending its greeting. Were the connection closed now, that would fail before the guest looks for
+/// an answer; so it is kept for a moment and its greeting read.
+fn refuse(guest: Connection, cause: RefusalCause, text: String) {
+    tokio::task::spawn_blocking(move || {
+        let stream = &guest.stream;
+        let waits = stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(LINGER)));
+        if send(stream, cause, text) && waits.is_ok() {
+            read_greeting(stream);
+        }
+    });
 }
 
-impl Refuser {
-    pub(super) fn new() -> Self {
-        Self { lingering: Arc::new(Semaphore::new(LINGERING_MAX)) }
-    }
-
-    /// Refuses a connection.
-    ///
-    /// The guest may still be sending its greeting. Were the connection closed now, that would fail before the guest
-    /// looks for an answer; so it is kept for a moment and its greeting read, by a bounded number of tasks.
-    pub(super) fn refuse(&self, guest: UnixStream, cause: RefusalCause, text: String) {
-        if !send(&guest, cause, text) {
-            return;
+/// Reads until the guest closes, the time is up, or it has said more than a greeting.
+fn read_greeting(mut stream: &UnixStream) {
+    let (begun, mut left, mut bytes) = (Instant::now(), GREETING_BYTES_MAX, [0; 4_096]);
+    while left > 0 && begun.elapsed() < LINGER {
+        match stream.read(&mut bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(read) => left = left.saturating_sub(read),
         }
-        let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else { return };
-        let Ok(guest) = tokio::net::UnixStream::from_std(guest) else { return };
-        tokio::spawn(async move {
-            let mut greeting = guest.take(GREETING_BYTES_MAX);
-            let mut nowhere = tokio::io::sink();
-            let until_closed = tokio::io::copy(&mut greeting, &mut nowhere);
-            // Whether the guest closed or the time is up, the connection goes now.
-            let _ = tokio::time::timeout(LINGER, until_closed).await;
-            drop(permit);
-        });
     }
 }
 
@@ -59,7 +50,7 @@ impl Daemon {
     pub(super) fn turn_away(
         &mut self,
         tenant: TenantId,
-        guest: UnixStream,
+        guest: Connection,
         cause: RefusalCause,
         text: impl Into<String>,
     ) {
@@ -74,18 +65,18 @@ impl Daemon {
         };
         *count += 1;
         self.tell(Entry::new(EventKind::Refused, text.clone()).tenant(tenant).repeats(name));
-        self.refuser.refuse(guest, cause, text);
+        refuse(guest, cause, text);
     }
 }
 
 impl Daemon {
     /// Refuses a connection that comes sooner than its tenant's rate allows.
-    pub(super) fn turn_away_too_early(&mut self, tenant: TenantId, guest: UnixStream, text: String) {
+    pub(super) fn turn_away_too_early(&mut self, tenant: TenantId, guest: Connection, text: String) {
         self.tally(tenant).refused.session_rate += 1;
         // Without the time to wait, which is another one each time.
         let reason = "the tenant begins sessions faster than its sessions_per_s";
         self.tell(Entry::new(EventKind::Refused, reason).tenant(tenant).repeats("session_rate"));
-        self.refuser.refuse(guest, RefusalCause::SessionLimit, text);
+        refuse(guest, RefusalCause::SessionLimit, text);
     }
 }
 
@@ -110,8 +101,6 @@ pub(super) const fn cause(refused: Refused) -> RefusalCause {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
 
     #[test]
@@ -120,7 +109,7 @@ mod tests {
         let (mut guest, ours) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         runtime.block_on(async {
-            Refuser::new().refuse(ours, RefusalCause::Draining, "later".into());
+            refuse(Connection::of(ours), RefusalCause::Draining, "later".into());
             tokio::task::yield_now().await;
         });
         let mut length = [0; 4];

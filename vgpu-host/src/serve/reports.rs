@@ -28,7 +28,7 @@ const NAME_BYTES_MAX: usize = 256;
 /// Answers until the daemon is gone.
 pub(super) async fn serve(tenant: TenantId, listener: UnixListener, events: mpsc::Sender<Event>) {
     loop {
-        let Ok((tool, _)) = listener.accept().await else {
+        let Ok((mut tool, _)) = listener.accept().await else {
             tokio::time::sleep(READ_TIMEOUT).await;
             continue;
         };
@@ -40,13 +40,17 @@ pub(super) async fn serve(tenant: TenantId, listener: UnixListener, events: mpsc
         }
         if let Ok(report) = answer.await {
             // A tool that went away, or does not read, has no answer.
-            let _ = tokio::time::timeout(READ_TIMEOUT, send(tool, &report)).await;
+            let _ = tokio::time::timeout(READ_TIMEOUT, send(&mut tool, &report)).await;
+        }
+        // A tool may have put into its socket what makes the last close wait; then its tenant's tools wait for it.
+        if let Ok(tool) = tool.into_std() {
+            let _ = tokio::task::spawn_blocking(move || drop(tool)).await;
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn send(mut tool: UnixStream, report: &TenantReport) -> std::io::Result<()> {
+async fn send(tool: &mut UnixStream, report: &TenantReport) -> std::io::Result<()> {
     let body = codec::encode(report).map_err(std::io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
     tool.write_all(&length.to_le_bytes()).await?;

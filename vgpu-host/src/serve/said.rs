@@ -38,7 +38,9 @@ impl Daemon {
             }
             FromWorker::HandshakeFailed { cause, text } => self.handshake_failed(id, cause, text),
             FromWorker::CreditRequest { request, kind, bytes, minimum } => {
-                let bytes = self.broker.request(id, kind.into(), bytes, minimum);
+                // Who is about to end needs no more.
+                let ends = session.state == SessionState::Closing;
+                let bytes = if ends { 0 } else { self.broker.request(id, kind.into(), bytes, minimum) };
                 session.send(&ToWorker::CreditGranted { request, bytes });
             }
             FromWorker::CreditReleased { kind, bytes } => self.released(id, kind, bytes),

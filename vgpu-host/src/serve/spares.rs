@@ -111,6 +111,13 @@ impl Spares {
         self.waiting.values().filter_map(|spare| spare.deadline).chain(refill).min()
     }
 
+    /// The daemon stood still for so long.
+    pub(super) fn excuse(&mut self, stall: Duration) {
+        for deadline in self.waiting.values_mut().filter_map(|spare| spare.deadline.as_mut()) {
+            *deadline = Deadline::after(deadline.at(), stall);
+        }
+    }
+
     fn died(&mut self, now: Instant) {
         self.lost += 1;
         let factor = 1_u64.checked_shl(self.deaths).unwrap_or(u64::MAX);

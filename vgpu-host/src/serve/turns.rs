@@ -10,7 +10,7 @@ use super::daemon::Daemon;
 use super::event::Event;
 use super::journal::Entry;
 use super::launch::Lease;
-use crate::api::{EventKind, SpansBody};
+use crate::api::{EventKind, SessionState, SpansBody};
 use crate::config::Config;
 use crate::leases::{Desk, DeskError};
 
@@ -135,7 +135,7 @@ impl Daemon {
         };
         let fault = if reason == TurnKill::Silent { Fault::Worker } else { Fault::Hang };
         let tenant = session.tenant;
-        if reason == TurnKill::Silent {
+        if reason == TurnKill::Silent || session.state == SessionState::Closing {
             session.kill(text);
         } else {
             let remedy = "split long kernels, or ask the host's operator for a longer max_kernel_ms";

@@ -55,11 +55,10 @@ enum Entries {
     Any,
 }
 
-/// Checks a fatbin that is loaded: that its entries follow one another up to its end, that each is machine code, and that
-/// what is not compressed is sound. The driver would compile an entry with PTX and take memory for its variables, which
-/// nobody could tell from here. It needs what its largest entry does, since which one the driver takes only the driver
-/// knows; of a compressed one that is its size when unpacked, as far as can be told here. The shim sends no fatbins here: it
-/// unpacks in the guest.
+/// Checks a fatbin that is loaded: that its entries follow one another up to its end, that each is sound machine code.
+/// The driver would compile an entry with PTX, or unpack a compressed one, and take memory for variables that nobody could tell
+/// from here. It needs what its largest entry does, since which one the driver takes only the driver knows. The shim sends no
+/// fatbins here: it unpacks in the guest.
 pub(super) fn check_fatbin(image: &[u8]) -> Result<Needs, Broken> {
     let memory_bytes = check_entries(image, Entries::Machine)?;
     Ok(Needs { memory_bytes, calls: true, printers: Printers::All })
@@ -98,6 +97,11 @@ fn entry_bytes(image: &[u8], entries: Entries, at: u64, start: u64, end: u64) ->
         return Err(NO_CODE);
     }
     if u64_at(image, at + 40)? & ENTRY_COMPRESSED != 0 {
+        if entries == Entries::Machine {
+            return Err(
+                "an entry with machine code is compressed, so what it takes cannot be told; send it unpacked",
+            );
+        }
         let plain = u64_at(image, at + 56)?;
         return if plain <= IMAGE_BYTES_MAX { Ok(plain) } else { Err("an entry unpacks to too much") };
     }
