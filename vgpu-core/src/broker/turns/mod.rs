@@ -188,6 +188,7 @@ impl Turns {
         if let Some(worker) = self.workers.remove(&session) {
             let tenant = &mut self.tenants[worker.tenant.0 as usize];
             tenant.workers.retain(|id| *id != session);
+            tenant.count(worker.unheard());
             tenant.left = true;
         }
         self.called.remove(&session);
@@ -220,10 +221,12 @@ impl Turns {
         self.next_timer(now)
     }
 
-    /// A tenant, as it stood at the last event; `None` when there is none.
+    /// A tenant, as it stood at the last event, and what its guests have asked for by now; `None` when there is none.
     pub fn tenant(&self, tenant: TenantId) -> Option<TurnsView<'_>> {
         let lease: LeaseView = self.leases.tenant(tenant)?;
-        Some(self.tenants[tenant.0 as usize].view(lease))
+        let tenant = &self.tenants[tenant.0 as usize];
+        let workers = tenant.workers.iter().filter_map(|session| self.workers.get(session));
+        Some(tenant.view(lease, workers.map(Worker::unheard)))
     }
 
     /// Sums over all tenants.

@@ -28,20 +28,34 @@ impl Worker {
         let before = std::mem::replace(&mut self.claims, self.demand.read(now));
         let passed = now.since(self.read_at.replace(now).unwrap_or(now));
         let said = self.claims.ungated.as_nanos().saturating_sub(before.ungated.as_nanos());
-        let (old, new) = (before.counts, self.claims.counts);
-        Heard {
-            ungated_ns: said.min(passed.as_nanos()),
-            counts: Counts {
-                launches: new.launches.saturating_sub(old.launches),
-                copied_bytes: new.copied_bytes.saturating_sub(old.copied_bytes),
-                calls: new.calls.saturating_sub(old.calls),
-            },
-        }
+        Heard { ungated_ns: said.min(passed.as_nanos()), counts: newer(before.counts, self.claims.counts) }
+    }
+
+    /// What its guest has asked for since the page was last read: workers call only where somebody waits for that.
+    pub(super) fn unheard(&self) -> Counts {
+        newer(self.claims.counts, self.demand.read(Instant::default()).counts)
     }
 
     /// Whether work of that lease may still be in flight here.
     pub(super) const fn keeps(&self, epoch: u64) -> bool {
         self.claims.using >= epoch && self.claims.drained < epoch
+    }
+}
+
+/// What was counted in between. A worker that counts down has counted nothing.
+const fn newer(old: Counts, new: Counts) -> Counts {
+    Counts {
+        launches: new.launches.saturating_sub(old.launches),
+        copied_bytes: new.copied_bytes.saturating_sub(old.copied_bytes),
+        calls: new.calls.saturating_sub(old.calls),
+    }
+}
+
+const fn sum(one: Counts, other: Counts) -> Counts {
+    Counts {
+        launches: one.launches.saturating_add(other.launches),
+        copied_bytes: one.copied_bytes.saturating_add(other.copied_bytes),
+        calls: one.calls.saturating_add(other.calls),
     }
 }
 
@@ -154,9 +168,12 @@ impl Tenant {
     pub(super) fn hear(&mut self, heard: Heard) {
         let Heard { ungated_ns, counts } = heard;
         self.ungated_ns = self.ungated_ns.saturating_add(ungated_ns);
-        self.counts.launches = self.counts.launches.saturating_add(counts.launches);
-        self.counts.copied_bytes = self.counts.copied_bytes.saturating_add(counts.copied_bytes);
-        self.counts.calls = self.counts.calls.saturating_add(counts.calls);
+        self.count(counts);
+    }
+
+    /// Counts what its guests have asked for, and charges it to its rates.
+    pub(super) fn count(&mut self, counts: Counts) {
+        self.counts = sum(self.counts, counts);
         self.limits.charge(Limit::Launches, counts.launches);
         self.limits.charge(Limit::Bytes, counts.copied_bytes);
         self.limits.charge(Limit::ControlCalls, counts.calls);
@@ -188,9 +205,11 @@ impl Tenant {
         self.watchdog.kill_timer().into_iter().chain(silent).min()
     }
 
-    pub(super) const fn view(&self, lease: LeaseView) -> TurnsView<'_> {
+    /// `unheard` is what its workers' pages say that was not read yet.
+    pub(super) fn view(&self, lease: LeaseView, unheard: impl Iterator<Item = Counts>) -> TurnsView<'_> {
         let Self { ungated_ns, counts, held, waits, holds, overruns, .. } = self;
-        let (ungated_ns, counts, held, overruns) = (*ungated_ns, *counts, *held, *overruns);
+        let (ungated_ns, counts, held, overruns) =
+            (*ungated_ns, unheard.fold(*counts, sum), *held, *overruns);
         TurnsView { lease, ungated_ns, counts, held, waits, holds, overruns }
     }
 }

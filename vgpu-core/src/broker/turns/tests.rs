@@ -456,3 +456,23 @@ fn without_leases_every_gate_is_open() {
     assert!(workers.iter().all(|worker| stage.is_open(*worker)));
     assert_eq!(stage.turns.totals().leases, 0);
 }
+
+#[test]
+fn what_guests_asked_for_is_known_before_workers_call_and_after_they_leave() {
+    use crate::lease::Counts;
+
+    let mut stage = Stage::new(&[weighing(100)]);
+    let workers = [0, 0].map(|tenant| stage.worker(tenant, Manner::Drains(0)));
+    let counts = |launches| Counts { launches, copied_bytes: 10 * launches, calls: 1 };
+    workers.iter().zip([3, 4]).for_each(|(worker, launches)| {
+        stage.workers[*worker].demand.count(counts(launches));
+    });
+    let told = |stage: &Stage| stage.turns.tenant(TenantId(0)).unwrap().counts;
+    let expected = Counts { launches: 7, copied_bytes: 70, calls: 2 };
+    assert_eq!(told(&stage), expected);
+    stage.turns.detach(stage.workers[workers[0]].session);
+    assert_eq!(told(&stage), expected);
+    stage.turns.called(stage.workers[workers[1]].session);
+    stage.run(at(1));
+    assert_eq!(told(&stage), expected);
+}
