@@ -32,6 +32,7 @@ pub mod exit;
 pub mod health;
 mod leases;
 pub mod logging;
+mod metrics;
 pub mod probe;
 mod serve;
 mod state;

@@ -38,6 +38,12 @@ pub struct DeviceBody {
     pub spares_taken: u64,
     /// Of those, or of tries to start one, lost before a guest came.
     pub spares_lost: u64,
+    /// Time in which some tenant held it since the host started, in nanoseconds; 0 where tenants do not take turns.
+    pub busy_ns: u64,
+    /// Time that two tenants paid, in nanoseconds, because one overran and the hardware served both.
+    pub shared_ns: u64,
+    /// Leases since the host started: how often it was switched.
+    pub leases: u64,
     /// How the card is; null where nobody tells.
     pub health: Option<HealthBody>,
 }
@@ -82,6 +88,8 @@ pub struct TenantBody {
     pub refused: RefusedBody,
     /// Workers that broke a rule of the host or died of a signal since it started.
     pub workers_lost: u64,
+    /// Workers that the host killed since then, whoever was at fault.
+    pub workers_killed: u64,
     /// Its strikes, and whether it may run.
     pub quarantine: QuarantineBody,
     /// Its weight beside others of its GPU; a share is this by the sum of those that have work.
@@ -96,6 +104,14 @@ pub struct TenantBody {
     pub lag_ns: i64,
     /// Time in which sessions of it ran without a lease, in nanoseconds, because the host gave no sign of life.
     pub ungated_ns: u64,
+    /// Launches of kernels and graphs that its guests asked for since the host started, as its workers say.
+    pub launches: u64,
+    /// Bytes of copies that they asked for.
+    pub copied_bytes: u64,
+    /// Calls of them that take the host's time without the GPU.
+    pub control_calls: u64,
+    /// What it does without now, for having done more than its rates allow.
+    pub held_back: HeldBackBody,
     /// How long it waited for each lease.
     pub waits: SpansBody,
     /// How long it held each.
@@ -120,6 +136,18 @@ pub struct ChangedBody {
     pub removed: Vec<String>,
     /// What does not hold at once or not yet, for people.
     pub notes: Vec<String>,
+}
+
+/// What a tenant does without for having done more than its rates allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HeldBackBody {
+    /// Launches of kernels and graphs.
+    pub launches: bool,
+    /// Copies.
+    pub copies: bool,
+    /// Calls that take the host's time without the GPU.
+    pub control_calls: bool,
 }
 
 /// Lengths of time that were counted. Quantiles are at most a quarter too long.
@@ -222,6 +250,23 @@ pub struct RefusedBody {
     pub protocol: u64,
     /// No address plan, device or worker.
     pub unavailable: u64,
+}
+
+impl RefusedBody {
+    /// Each cause by its name here.
+    pub(crate) const fn by_cause(&self) -> [(&'static str, u64); 9] {
+        [
+            ("permission", self.permission),
+            ("session_limit", self.session_limit),
+            ("quarantined", self.quarantined),
+            ("session_rate", self.session_rate),
+            ("draining", self.draining),
+            ("silent", self.silent),
+            ("version", self.version),
+            ("protocol", self.protocol),
+            ("unavailable", self.unavailable),
+        ]
+    }
 }
 
 /// Body of `GET /v1/sessions`.

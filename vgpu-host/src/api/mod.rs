@@ -7,6 +7,7 @@ mod bodies;
 mod change;
 mod events;
 mod health;
+mod metrics;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -17,8 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use vgpu_core::broker::SessionId;
 
 pub use self::bodies::{
-    ChangedBody, CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, ImagesBody, QuarantineBody,
-    RefusedBody, SessionBody, SessionState, SessionsBody, SpansBody, StandingState, TenantBody, TenantsBody,
+    ChangedBody, CountsBody, DeviceBody, DevicesBody, ErrorBody, GuestBody, HeldBackBody, ImagesBody,
+    QuarantineBody, RefusedBody, SessionBody, SessionState, SessionsBody, SpansBody, StandingState,
+    TenantBody, TenantsBody,
 };
 pub use self::events::{EventBody, EventKind, EventsBody, FieldValue};
 pub use self::health::{EccBody, HealthBody, RowsBody};
@@ -40,6 +42,7 @@ pub(crate) fn router(events: Events) -> Router {
         .route("/v1/events", get(actions::events))
         .route("/v1/tenants/{name}/quarantine", post(actions::quarantine))
         .route("/v1/tenants/{name}/release", post(actions::release))
+        .route("/metrics", get(metrics::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(events)
@@ -93,5 +96,7 @@ fn stopping() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response()
 }
 
+#[cfg(test)]
+pub(crate) mod examples;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! From the file's form to a checked configuration.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let quarantine = super::quarantine::check(file.host.quarantine.unwrap_or_default())?;
     let origin = Origin { path: None, gpus: file.gpu.clone() };
     let health = health::check(&file.host.health.clone().unwrap_or_default())?;
+    let metrics = file.host.metrics.as_deref().map(check_metrics).transpose()?;
     let Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms } = check_host(file.host)?;
     check_names("gpu", GPUS_MAX, file.gpu.iter().map(|gpu| &gpu.name))?;
     if !file.profile.is_empty() {
@@ -48,6 +50,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
         state_dir,
         state_dir_named,
         drain_timeout_ms,
+        metrics,
         quarantine,
         origin,
         health,
@@ -84,6 +87,12 @@ fn check_host(host: HostSection) -> Result<Host, ConfigError> {
         return Err(ConfigError::DrainTimeout { found: drain_timeout_ms, max: DRAIN_TIMEOUT_MS_MAX });
     }
     Ok(Host { runtime_dir, state_dir, state_dir_named, drain_timeout_ms })
+}
+
+/// Only this machine may ask: what is told names the tenants, and nobody is asked who they are.
+fn check_metrics(text: &str) -> Result<SocketAddr, ConfigError> {
+    let parsed = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+    parsed.ok_or_else(|| ConfigError::Metrics { found: text.to_owned() })
 }
 
 fn check_names<'a>(

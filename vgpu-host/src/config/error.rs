@@ -63,6 +63,15 @@ pub enum ConfigError {
         /// The most that is allowed.
         max: u32,
     },
+    /// Monitoring would be answered where others than this machine may ask, or nowhere.
+    #[error(
+        "host.metrics = {found:?} is no loopback address with a port, and whoever can connect there learns who the \
+         tenants are and what they do; write \"127.0.0.1:9464\" or \"[::1]:9464\", or remove it"
+    )]
+    Metrics {
+        /// Its value.
+        found: String,
+    },
     /// A name breaks its pattern.
     #[error("{section}.name = {name:?} is not 1 to 32 of a-z, 0-9 and -; rename it")]
     Name {

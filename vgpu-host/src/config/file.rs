@@ -41,6 +41,9 @@ pub struct HostSection {
     pub drain_timeout_ms: Option<u64>,
     /// What is done about tenants whose work fails.
     pub quarantine: Option<QuarantineSection>,
+    /// Address, with a port, on which `GET /metrics` is answered over TCP. A loopback address; port 0 is one that is free,
+    /// which the log tells. Default: none, and then only the control socket answers it.
+    pub metrics: Option<String>,
     /// How cards are watched.
     pub health: Option<HealthSection>,
     /// How workers are confined, [`crate::sandbox`]: `auto`, the highest level that this user and this kernel can hold; `full`

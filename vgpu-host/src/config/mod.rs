@@ -17,6 +17,7 @@ mod settings;
 mod tenant;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use vgpu_core::broker;
@@ -45,6 +46,8 @@ pub struct Config {
     pub(crate) state_dir_named: bool,
     /// How long a draining host waits for its sessions, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// Where monitoring is answered over TCP, if anywhere: a loopback address.
+    pub metrics: Option<SocketAddr>,
     /// What is done about tenants whose work fails.
     pub quarantine: vgpu_sched::QuarantineConfig,
     /// Where it comes from.

@@ -24,6 +24,9 @@ impl Config {
         if read.confinement != self.confinement {
             return restart("host.sandbox, host.worker_uid_first and host.worker_cgroup");
         }
+        if read.metrics != self.metrics {
+            return restart("host.metrics");
+        }
         if read.origin.gpus != self.origin.gpus {
             return restart("a [[gpu]] section (one more or less, or a key of it)");
         }

@@ -195,3 +195,27 @@ fn something_is_served() {
     let error = Config::from_toml("host = { runtime_dir = \"/r\" }").unwrap_err();
     assert!(matches!(error, ConfigError::Nothing { section: "gpu" }), "{error}");
 }
+
+#[test]
+fn monitoring_is_answered_on_loopback_only() {
+    assert_eq!(Config::from_toml(GOOD).unwrap().metrics, None);
+    let with =
+        |address: &str| GOOD.replace("drain_timeout_ms", &format!("metrics = {address:?}\ndrain_timeout_ms"));
+    for address in ["127.0.0.1:9464", "127.9.9.9:1", "[::1]:9464", "127.0.0.1:0"] {
+        let config = Config::from_toml(&with(address)).unwrap();
+        assert_eq!(config.metrics.unwrap().to_string(), address);
+    }
+    for address in [
+        "0.0.0.0:9464",
+        "[::]:9464",
+        "10.0.0.1:9464",
+        "[::ffff:127.0.0.1]:9464",
+        "127.0.0.1",
+        "localhost:9464",
+        "",
+    ] {
+        let error = Config::from_toml(&with(address)).unwrap_err();
+        assert!(matches!(error, ConfigError::Metrics { .. }), "{error}");
+        assert!(error.to_string().contains("127.0.0.1:9464"), "{error}");
+    }
+}

@@ -175,6 +175,7 @@ impl Daemon {
             // An operator who hung up does not want the answer.
             Event::Tenants(reply) => drop(reply.send(self.tenants_body())),
             Event::Sessions(reply) => self.collect(reply),
+            Event::Metrics(reply) => drop(reply.send(self.reading())),
             Event::Close(session, reply) => drop(reply.send(self.close_for_operator(session))),
             Event::Order(tenant, order, reply) => drop(reply.send(self.order(&tenant, order))),
             Event::Follow { after, wait, reply } => {
@@ -305,6 +306,7 @@ impl Daemon {
         if session.is_lost() {
             self.tally(session.tenant).workers_lost += 1;
         }
+        self.tally(session.tenant).workers_killed += u64::from(session.killed);
         let reason = session.reason.as_deref().unwrap_or(WITHOUT_A_WORD);
         let tenant = &self.tenant(session.tenant).name;
         let returned_bytes = held.device_bytes + held.pinned_bytes;

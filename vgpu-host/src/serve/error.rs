@@ -1,6 +1,7 @@
 //! Why a host does not start.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::cell::CgroupError;
@@ -66,6 +67,16 @@ pub enum HostError {
         /// Cause and remedy.
         text: String,
     },
+    /// Monitoring cannot be answered over TCP.
+    #[error(
+        "cannot listen on {address} for metrics: {source}; choose another port in host.metrics, or stop who has it"
+    )]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// A card cannot be used.
     #[error("gpu {gpu:?}, {device}: {text}")]
     Card {
@@ -113,6 +124,7 @@ impl HostError {
             | Self::UnsafeFolder { .. }
             | Self::Path { .. }
             | Self::Leases { .. }
+            | Self::Metrics { .. }
             | Self::System { .. } => exit::FAILED,
         }
     }

@@ -15,6 +15,7 @@ use super::spares::SpareNews;
 use super::standing::Order;
 use crate::api::{DevicesBody, EventsBody, SessionsBody, TenantsBody};
 use crate::health::watch::CardNews;
+use crate::metrics::Reading;
 use crate::wire::FromWorker;
 
 /// Events that wait for the daemon; whoever has one more waits. Enough that a burst of connections is one turn.
@@ -90,6 +91,8 @@ pub(crate) enum Event {
     Tenants(oneshot::Sender<TenantsBody>),
     /// An operator asks for the sessions.
     Sessions(oneshot::Sender<SessionsBody>),
+    /// A collector asks for every figure.
+    Metrics(oneshot::Sender<Reading>),
     /// An operator closes a session; the answer says whether it was there.
     Close(SessionId, oneshot::Sender<bool>),
     /// An operator quarantines or releases the tenant of that name.

@@ -105,6 +105,8 @@ pub(super) struct Journal {
     /// Of each tenant, in their order, with its name.
     tenants: Vec<(String, Ring)>,
     latest: u64,
+    /// How often each kind was told.
+    counts: [u64; EventKind::ALL.len()],
     repeats: Repeats,
     followers: Vec<Follower>,
 }
@@ -147,9 +149,15 @@ impl Journal {
             host: Ring::new(HOST_EVENTS_MAX),
             tenants: tenants.into_iter().map(ring).collect(),
             latest: 0,
+            counts: [0; EventKind::ALL.len()],
             repeats: Repeats::default(),
             followers: vec![],
         }
+    }
+
+    /// How often each kind was told, in the order of [`EventKind::ALL`], which is that of its declaration.
+    pub(super) const fn counts(&self) -> &[u64; EventKind::ALL.len()] {
+        &self.counts
     }
 
     /// Has room for a tenant that came later.
@@ -167,6 +175,7 @@ impl Journal {
     fn push(&mut self, at: Stamp, entry: Entry, count: u64) {
         let Entry { kind, tenant, session, reason, fields, .. } = entry;
         self.latest += 1;
+        self.counts[kind as usize] += count;
         let place = tenant.and_then(|tenant| self.tenants.get_mut(tenant.0 as usize));
         let (name, ring) = match place {
             Some((name, ring)) => (Some(name.clone()), ring),

@@ -12,6 +12,7 @@ mod change;
 mod daemon;
 mod error;
 mod event;
+mod figures;
 mod health;
 mod images;
 mod journal;
@@ -33,6 +34,7 @@ mod standing;
 mod turns;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -48,6 +50,7 @@ use self::daemon::Daemon;
 pub use self::error::HostError;
 pub(crate) use self::event::Event;
 pub use self::launch::WorkerCommand;
+pub(crate) use self::phase::PHASES;
 pub(crate) use self::quarantine::OrderError;
 use self::sockets::Sockets;
 pub(crate) use self::standing::Order;
@@ -69,6 +72,7 @@ pub struct Host {
 #[derive(Debug)]
 pub struct RunningHost {
     config: Config,
+    metrics: Option<SocketAddr>,
     events: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
 }
@@ -108,9 +112,10 @@ impl Host {
     pub fn start(self) -> Result<RunningHost, HostError> {
         let prepared = Prepared::new(self)?;
         let (config, events) = (prepared.config.clone(), prepared.events.clone());
+        let metrics = prepared.sockets.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let thread = std::thread::Builder::new().name("vgpu-host".into()).spawn(|| prepared.run());
         let thread = Some(thread.map_err(system("start the host's thread"))?);
-        Ok(RunningHost { config, events, thread })
+        Ok(RunningHost { config, metrics, events, thread })
     }
 
     /// Serves on this thread until a signal ends it: the first SIGINT or SIGTERM drains, a second one closes every
@@ -136,6 +141,11 @@ impl RunningHost {
     /// Where operators are served.
     pub fn control_socket(&self) -> PathBuf {
         self.config.control_socket()
+    }
+
+    /// Where monitoring is answered over TCP, if anywhere.
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// The folder of all sockets.
@@ -256,6 +266,11 @@ fn listen(sockets: &mut Sockets, events: &mpsc::Sender<Event>) -> io::Result<()>
     let control = UnixListener::from_std(sockets.control.try_clone()?)?;
     let server = axum::serve(control, crate::api::router(events.clone()));
     tokio::spawn(server.into_future());
+    if let Some(listener) = &sockets.metrics {
+        tracing::info!(address = %listener.local_addr()?, "metrics");
+        let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+        tokio::spawn(crate::metrics::serve(listener, events.clone()));
+    }
     Ok(())
 }
 
@@ -273,5 +288,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> HostError {
 
 #[cfg(test)]
 mod change_tests;
+#[cfg(test)]
+mod metrics_tests;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,20 @@ pub(super) enum Phase {
     Closing,
 }
 
+/// The names of all phases.
+pub(crate) const PHASES: [&str; 3] = ["serving", "draining", "closing"];
+
+impl Phase {
+    /// Its name, for operators.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => PHASES[0],
+            Self::Draining(_) => PHASES[1],
+            Self::Closing => PHASES[2],
+        }
+    }
+}
+
 impl Daemon {
     /// The first time: drain. Again: close all at once.
     pub(super) fn shutdown(&mut self) {

@@ -9,7 +9,7 @@ use vgpu_sched::{Deadline, Duration, TenantId};
 use super::daemon::Daemon;
 use super::images::ImageCache;
 use super::spares::Spares;
-use crate::api::{DeviceBody, DevicesBody, RefusedBody, SessionsBody, TenantBody, TenantsBody};
+use crate::api::{DeviceBody, DevicesBody, HeldBackBody, RefusedBody, SessionsBody, TenantBody, TenantsBody};
 use crate::config::{Device, TenantKeys};
 use crate::wire::ToWorker;
 
@@ -25,6 +25,7 @@ pub(super) struct Tally {
     pub opened: u64,
     pub refused: RefusedBody,
     pub workers_lost: u64,
+    pub workers_killed: u64,
 }
 
 /// A list of sessions that waits for workers' counts.
@@ -60,6 +61,7 @@ impl Daemon {
                     opened: tally.opened,
                     refused: tally.refused,
                     workers_lost: tally.workers_lost,
+                    workers_killed: tally.workers_killed,
                     quarantine: self.standings.body(TenantId(index), now),
                     weight: tenant.lease.weight.get(),
                     gpu_time_ns: turns.gpu_time_ns,
@@ -67,6 +69,14 @@ impl Daemon {
                     overruns: turns.overruns,
                     lag_ns: turns.lag_ns,
                     ungated_ns: turns.ungated_ns,
+                    launches: turns.counts.launches,
+                    copied_bytes: turns.counts.copied_bytes,
+                    control_calls: turns.counts.calls,
+                    held_back: HeldBackBody {
+                        launches: turns.held.launches,
+                        copies: turns.held.copies,
+                        control_calls: turns.held.calls,
+                    },
                     waits: turns.waits,
                     holds: turns.holds,
                     images,
@@ -82,6 +92,7 @@ impl Daemon {
         let now = self.clock.now();
         let usage: Vec<_> = self.config.tenants.iter().zip(self.broker.tenants()).collect();
         let body = |(gpu, (config, spares)): (usize, (&crate::config::Gpu, &Spares))| {
+            let totals = self.turns.totals(gpu);
             let here = || usage.iter().filter(|(tenant, _)| tenant.gpu == gpu);
             DeviceBody {
                 name: config.name.clone(),
@@ -97,6 +108,9 @@ impl Daemon {
                 spares_started: spares.started,
                 spares_taken: spares.taken,
                 spares_lost: spares.lost,
+                busy_ns: totals.busy_ns,
+                shared_ns: totals.shared_ns,
+                leases: totals.leases,
                 health: self.health.body(gpu, now),
             }
         };

@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub(super) struct Sockets {
     /// The operators' listener.
     pub control: UnixListener,
     control_path: PathBuf,
+    /// Where monitoring is answered over TCP.
+    pub metrics: Option<TcpListener>,
     /// The lock on the runtime folder, held as long as this is.
     _lock: File,
 }
@@ -59,7 +62,8 @@ impl Sockets {
         folder(&tenants_dir(config), FOLDER_MODE)?;
         let control_path = config.control_socket();
         let control = listen(&control_path, OWNER_ONLY)?;
-        let mut sockets = Self { tenants: vec![], control, control_path, _lock: lock };
+        let metrics = config.metrics.map(listen_tcp).transpose()?;
+        let mut sockets = Self { tenants: vec![], control, control_path, metrics, _lock: lock };
         for tenant in &config.tenants {
             sockets.tenants.push(Some(TenantSockets::bind(config, tenant)?));
         }
@@ -97,6 +101,12 @@ impl Drop for Sockets {
         // Somebody else may have removed it; there is nothing left to do then.
         let _ = std::fs::remove_file(&self.control_path);
     }
+}
+
+fn listen_tcp(address: SocketAddr) -> Result<TcpListener, HostError> {
+    let listener = TcpListener::bind(address);
+    let ready = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    ready.map_err(|source| HostError::Metrics { address, source })
 }
 
 impl TenantSockets {

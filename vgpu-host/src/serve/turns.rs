@@ -1,10 +1,12 @@
 //! Leases in the daemon: which tenants of which GPU take turns, and what their lease's end asks of the daemon.
 
 use tokio::sync::mpsc;
-use vgpu_core::broker::{Act, SessionId, TurnKill};
+use vgpu_core::broker::{Act, SessionId, TurnKill, Turns};
+use vgpu_core::lease::{Counts, Held};
+use vgpu_core::metrics::Histogram;
 use vgpu_proto::Status;
 use vgpu_proto::control::Closing;
-use vgpu_sched::{Duration, Fault, LeaseError, LeaseTenant, TenantId};
+use vgpu_sched::{Duration, Fault, LeaseError, LeaseTenant, TenantId, Totals};
 
 use super::daemon::Daemon;
 use super::event::Event;
@@ -34,6 +36,8 @@ pub(super) struct Figures {
     pub overruns: u64,
     pub lag_ns: i64,
     pub ungated_ns: u64,
+    pub counts: Counts,
+    pub held: Held,
     pub waits: SpansBody,
     pub holds: SpansBody,
 }
@@ -83,11 +87,26 @@ impl Takers {
                 overruns: view.overruns,
                 lag_ns: view.lease.lag_ns,
                 ungated_ns: view.ungated_ns,
+                counts: view.counts,
+                held: view.held,
                 waits: SpansBody::of(view.waits),
                 holds: SpansBody::of(view.holds),
             })
         })
         .unwrap_or_default()
+    }
+
+    /// How long a tenant waited for each lease and held it.
+    pub(super) fn spans(&self, gpu: usize, tenant: TenantId) -> (Histogram, Histogram) {
+        let (desk, name) = self.of(gpu, tenant);
+        let spans =
+            desk.read(|turns| turns.tenant(name).map(|view| (view.waits.clone(), view.holds.clone())));
+        spans.unwrap_or_default()
+    }
+
+    /// Sums over all tenants of a GPU.
+    pub(super) fn totals(&self, gpu: usize) -> Totals {
+        self.desks[gpu].read(Turns::totals)
     }
 }
 
