@@ -1,8 +1,9 @@
 //! `vgpu-host`: the thin binary over the library.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use vgpu_host::config::{Card, Config, ConfigError, control_socket, default_runtime_dir};
@@ -64,6 +65,15 @@ enum Request {
     Tenants,
     /// List the sessions.
     Sessions,
+    /// Watch what tenants do, frame after frame; Ctrl-C ends it. It has tables only, whether or not --json is there.
+    Top {
+        /// Milliseconds from one frame to the next.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+        interval_ms: u64,
+        /// One frame, after one interval.
+        #[arg(long)]
+        once: bool,
+    },
     /// Set a tenant's settings, from now on and over restarts, until they are reset.
     Set {
         /// The tenant's name.
@@ -155,6 +165,11 @@ fn ask(socket: &Path, request: Request, json: bool) -> Result<(), ctl::CtlError>
         Request::Devices => ctl::Request::Devices,
         Request::Tenants => ctl::Request::Tenants,
         Request::Sessions => ctl::Request::Sessions,
+        Request::Top { interval_ms, once } => {
+            let clear = !once && std::io::stdout().is_terminal();
+            let interval = Duration::from_millis(interval_ms);
+            return ctl::top(socket, ctl::TopOptions { interval, once, clear }, print);
+        }
         Request::Set { tenant, settings } => ctl::Request::Set(tenant, settings),
         Request::Reset { tenant, .. } => ctl::Request::Reset(tenant),
         Request::Reload => ctl::Request::Reload,

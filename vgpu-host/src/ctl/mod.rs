@@ -4,12 +4,14 @@ mod change;
 mod events;
 mod http;
 mod table;
+mod top;
 
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 pub use self::change::{Assignment, AssignmentError};
+pub use self::top::{TopOptions, top};
 use crate::api::{ChangedBody, DevicesBody, ErrorBody, EventsBody, SessionsBody, TenantsBody};
 use crate::exit;
 

@@ -23,7 +23,7 @@ pub(super) fn devices(body: &DevicesBody) -> String {
 }
 
 /// Temperature, power and standing.
-fn card(health: &HealthBody) -> String {
+pub(super) fn card(health: &HealthBody) -> String {
     let temperature = health.temperature_celsius.map(|celsius| format!("{celsius}C"));
     let power = health.power_milliwatts.map(|milliwatts| format!("{}W", milliwatts / 1_000));
     let known = [temperature, power, Some(health.standing.clone())];
@@ -33,21 +33,14 @@ fn card(health: &HealthBody) -> String {
 pub(super) fn tenants(body: &TenantsBody) -> String {
     let header = [
         "TENANT", "GPU", "DEVICE", "STANDING", "SESSIONS", "MEMORY", "PINNED", "OPENED", "REFUSED", "LOST",
-        "IMAGES", "HITS", "SOCKET",
+        "IMAGES", "HITS", "GPU-TIME", "SHARE", "SOCKET",
     ];
+    let of_its_gpu = |gpu: &str| {
+        let beside = body.tenants.iter().filter(|tenant| tenant.gpu == gpu);
+        beside.map(|tenant| tenant.gpu_time_ns).sum()
+    };
     let rows = body.tenants.iter().map(|tenant| {
-        let refused = &tenant.refused;
-        let refusals = [
-            refused.permission,
-            refused.session_limit,
-            refused.quarantined,
-            refused.session_rate,
-            refused.draining,
-            refused.silent,
-            refused.version,
-            refused.protocol,
-            refused.unavailable,
-        ];
+        let refusals = tenant.refused.by_cause().map(|(_, count)| count);
         [
             tenant.name.clone(),
             tenant.gpu.clone(),
@@ -61,6 +54,8 @@ pub(super) fn tenants(body: &TenantsBody) -> String {
             tenant.workers_lost.to_string(),
             format!("{}/{}", size(tenant.images.kept_bytes), size(tenant.images.max_bytes)),
             format!("{}/{}", tenant.images.hits, tenant.images.hits + tenant.images.misses),
+            span(tenant.gpu_time_ns),
+            share(tenant.gpu_time_ns, of_its_gpu(&tenant.gpu)),
             tenant.socket.clone(),
         ]
     });
@@ -97,7 +92,7 @@ pub(super) fn sessions(body: &SessionsBody) -> String {
 }
 
 /// Whether a tenant may run, its strikes, and how long it is held yet.
-fn standing(body: &QuarantineBody) -> String {
+pub(super) fn standing(body: &QuarantineBody) -> String {
     let left = body.left_ms.map_or_else(String::new, |ms| format!(" {}.{}s", ms / 1_000, ms % 1_000 / 100));
     match body.standing {
         StandingState::Good if body.strikes == 0 => "good".to_owned(),
@@ -113,7 +108,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(40).collect()
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| bytes >= *unit) else {
         return format!("{bytes}B");
@@ -126,8 +121,26 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// A length of time, short.
+pub(super) fn span(ns: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| ns >= *unit) else {
+        return format!("{ns}ns");
+    };
+    format!("{}.{}{name}", ns / unit, ns % unit * 10 / unit)
+}
+
+/// How much of the whole it is.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let thousandths = u128::from(part) * 1_000 / u128::from(whole);
+    format!("{}.{}%", thousandths / 10, thousandths % 10)
+}
+
 /// Columns as wide as their widest cell, two spaces apart, nothing behind the last.
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut lines = vec![header.map(str::to_owned)];
     lines.extend(rows);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -157,6 +170,20 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn times_and_shares_are_short() {
+        for (ns, text) in [
+            (0, "0ns"),
+            (1_999, "1.9us"),
+            (1_500_000, "1.5ms"),
+            (90_000_000_000, "90.0s"),
+            (u64::MAX, "18446744073.7s"),
+        ] {
+            assert_eq!(span(ns), text);
+        }
+        assert_eq!((share(1, 3), share(5, 5), share(0, 0)), ("33.3%".into(), "100.0%".into(), "-".into()));
     }
 
     #[test]
