@@ -9,7 +9,7 @@
 //! worker by the grant page's change word, the broker by a [`Kick`].
 //!
 //! A worker tells in which lease it is about to use the GPU before it looks at its gate for the last time
-//! ([`DemandWriter::begin`]), and the broker closes a gate before it looks who uses it ([`GrantWriter::publish`]). So a worker
+//! (`DemandWriter::begin`), and the broker closes a gate before it looks who uses it (`GrantWriter::publish`). So a worker
 //! that the broker does not find using a lease submits nothing in it any more, and only the others are waited for.
 
 mod demand;
