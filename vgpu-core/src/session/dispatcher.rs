@@ -15,10 +15,11 @@ use super::command::{Action, Command, Dependency};
 use super::context::ContextEntry;
 use super::event::Event;
 use super::function::Function;
-use super::gate::{Gate, Notice};
+use super::gate::Gate;
 use super::graph::Graph;
 use super::job::{Done, Job, Values};
 use super::module::Module;
+use super::notice::Notice;
 use super::reader::Reader;
 use super::state::Session;
 use super::stream::{Kind, Lanes, Leftover};
@@ -181,6 +182,14 @@ impl Dispatcher {
     }
 }
 
+#[cfg(test)]
+impl Dispatcher {
+    /// Whether it would sleep now.
+    pub(super) fn would_sleep(&mut self) -> bool {
+        self.core.before_sleep().is_some()
+    }
+}
+
 impl Core {
     pub(super) fn words(&self) -> &Words {
         &self.session.words
@@ -193,7 +202,7 @@ impl Core {
             let lane = self.lanes.get(index);
             ready && lane.queue.is_empty() && lane.has_room()
         };
-        if straight && self.passes(index, command.unit, command.copies) {
+        if straight && self.passes(index, self.asks(&command)) {
             self.submit(index, command);
         } else {
             let asks = command.reply.is_some();
@@ -254,7 +263,7 @@ impl Core {
             }
             Action::Graph(launch) => {
                 self.held_graph_events -= launch.held_events();
-                launch.submit(lane)
+                launch.submit(lane, index)
             }
             Action::Wait(version) => lane.send(Work::Wait(version.key)),
             Action::Synchronize => {
@@ -331,9 +340,8 @@ impl Core {
                 }
                 Some(command) => self.lanes.is_ready(&command.after),
             };
-            let asks =
-                self.lanes.front(index).map_or((None, false), |command| (command.unit, command.copies));
-            if !ready || !self.lanes.get(index).has_room() || !self.passes(index, asks.0, asks.1) {
+            let asks = self.lanes.front(index).map(|command| self.asks(command)).unwrap_or_default();
+            if !ready || !self.lanes.get(index).has_room() || !self.passes(index, asks) {
                 self.held.push(index);
                 self.answer_parked(index);
                 break;

@@ -8,14 +8,14 @@
 //! What the GPU has done is known from completion marks ([`super::stream`]). Where the broker shows no sign of life for a
 //! while the gate opens by itself: without it nobody takes turns, and the hardware serves all.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use vgpu_sched::{Duration, Instant};
 
 use super::forecast::{Batch, Forecasts};
-use super::state::Session;
-use crate::lease::{Counts, Grant, InFlight, LeaseEnd, STALE, TimeSource};
+use super::notice::Notice;
+use crate::lease::{Counts, Grant, InFlight, LeaseEnd, STALE};
 
 /// What a unit is expected to take while nothing is known of it and nobody waits.
 const UNKNOWN: Duration = Duration::from_nanos(20_000);
@@ -76,52 +76,6 @@ pub(super) struct LaneView {
     pub(super) parked: bool,
 }
 
-/// Tells the dispatcher that marks were reached. Shared with the marks of all streams.
-#[derive(Debug)]
-pub(super) struct Notice {
-    session: std::sync::Weak<Session>,
-    clock: Option<Arc<dyn TimeSource>>,
-    /// The dispatcher sleeps and wants to know.
-    wanted: AtomicBool,
-    /// When a mark was last reached, in nanoseconds.
-    at: AtomicU64,
-}
-
-impl Notice {
-    pub(super) fn new(session: &Arc<Session>, clock: Option<Arc<dyn TimeSource>>) -> Self {
-        Self {
-            session: Arc::downgrade(session),
-            clock,
-            wanted: AtomicBool::new(false),
-            at: AtomicU64::new(0),
-        }
-    }
-
-    /// For marks of no session.
-    #[cfg(test)]
-    pub(super) fn of_nobody() -> Self {
-        Self {
-            session: std::sync::Weak::new(),
-            clock: None,
-            wanted: AtomicBool::new(false),
-            at: AtomicU64::new(0),
-        }
-    }
-
-    /// A mark was reached; called after its number can be read.
-    pub(super) fn reached(&self) {
-        let Some(clock) = &self.clock else { return };
-        self.at.fetch_max(clock.now().as_nanos(), Ordering::AcqRel);
-        // Before it is seen whether the dispatcher sleeps, as that looks at the marks after it said so.
-        fence(Ordering::SeqCst);
-        if self.wanted.load(Ordering::SeqCst)
-            && let Some(session) = self.session.upgrade()
-        {
-            session.wake();
-        }
-    }
-}
-
 /// The gate of a session, where its worker is one of those that take turns.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -158,6 +112,9 @@ pub(super) struct Gate {
     parked: bool,
     /// When a unit last went beyond the bound because nothing moved.
     exceeded: Instant,
+    /// Lanes that the bound holds back, in the order in which they get what room there is, and whether each has asked in this
+    /// turn: one that is asked first each time must not take all of it.
+    line: VecDeque<(u32, bool)>,
     /// What the broker was told of, and when it was last called for that.
     counted: Counts,
     called: Counts,
@@ -191,6 +148,7 @@ impl Gate {
             held: false,
             parked: false,
             exceeded: Instant::default(),
+            line: VecDeque::new(),
             counted: Counts::default(),
             called: Counts::default(),
             wants: false,
@@ -206,6 +164,7 @@ impl Gate {
         self.refused = false;
         self.full = false;
         self.parked = false;
+        self.line.iter_mut().for_each(|(_, asked)| *asked = false);
         self.look();
         self.held = self.holds_calls();
     }
@@ -251,9 +210,9 @@ impl Gate {
         if self.is_contended() { config.in_flight_contended } else { config.in_flight_alone }.as_nanos()
     }
 
-    /// Whether a unit may be submitted now. `lane` says how its stream stands.
+    /// Whether a unit of the stream slot `index` may be submitted now. `lane` says how its stream stands.
     #[inline]
-    pub(super) fn verdict(&mut self, unit: Unit, lane: impl FnOnce() -> LaneView) -> Verdict {
+    pub(super) fn verdict(&mut self, index: u32, unit: Unit, lane: impl FnOnce() -> LaneView) -> Verdict {
         if self.end.grant.word() != self.seen {
             self.look();
         }
@@ -274,8 +233,15 @@ impl Gate {
         let expected = guess.unwrap_or(UNKNOWN).as_nanos();
         let known = guess.is_some() || !self.is_contended() && self.unknown < UNKNOWN_MAX;
         let fits = known && self.sum_ns.saturating_add(expected) <= self.bound_ns();
-        if fits || self.units == 0 || self.may_exceed(guess, lane) {
+        let is_first = self.line.front().is_none_or(|(first, _)| *first == index);
+        let place = self.line.iter().position(|(lane, _)| *lane == index);
+        if is_first && (fits || self.units == 0 || self.is_nearly_done(guess)) || self.stands_still(lane) {
+            place.and_then(|place| self.line.remove(place));
             return Verdict::Go;
+        }
+        match place {
+            Some(place) => self.line[place].1 = true,
+            None => self.line.push_back((index, true)),
         }
         self.full = true;
         Verdict::Full
@@ -295,17 +261,21 @@ impl Gate {
         holds || self.is_open() && self.using == self.grant.epoch
     }
 
-    /// Whether a unit may go although the sum is beyond the bound: what is in flight is nearly done, or nothing of it has
-    /// moved for so long that it may be waiting for this unit, which another stream's work cannot stand for.
-    fn may_exceed(&mut self, guess: Option<Duration>, lane: LaneView) -> bool {
-        let now = self.end.clock.now();
-        if !lane.in_flight && now.since(self.moved.max(self.exceeded)) >= self.end.config.stall {
-            self.exceeded = now;
-            return true;
-        }
+    /// Whether what is in flight is so nearly done that a unit may follow although the sum is beyond the bound.
+    fn is_nearly_done(&self, guess: Option<Duration>) -> bool {
         let Some(expected) = guess else { return false };
         let bound = self.bound_ns();
         self.remaining().as_nanos() + expected.as_nanos().min(bound / 2) <= bound
+    }
+
+    /// Whether nothing has moved for so long that what is in flight may be waiting for a stream that has nothing there.
+    fn stands_still(&mut self, lane: LaneView) -> bool {
+        let now = self.end.clock.now();
+        let may = !lane.in_flight && now.since(self.moved.max(self.exceeded)) >= self.end.config.stall;
+        if may {
+            self.exceeded = now;
+        }
+        may
     }
 
     /// Whether copies are held back.
@@ -361,7 +331,7 @@ impl Gate {
         self.unknown = self.unknown.saturating_sub(batch.unknown);
         self.sum_ns = self.sum_ns.saturating_sub(batch.ns);
         self.progress += 1;
-        let at = Instant::from_nanos(self.notice.at.load(Ordering::Acquire));
+        let at = self.notice.latest();
         self.forecasts.learn(batch, at.since(self.moved));
         self.moved = self.moved.max(at);
     }
@@ -378,6 +348,8 @@ impl Gate {
 
     /// A turn ends: tells the broker how things stand.
     pub(super) fn end_turn(&mut self) {
+        // A lane that has nothing to ask any more keeps nobody out.
+        self.line.retain(|(_, asked)| *asked);
         let still = self.units == 0
             && !(self.refused || self.held || self.wants)
             && self.idle_told
@@ -466,8 +438,7 @@ impl Gate {
     pub(super) fn before_sleep(&self) -> Option<Duration> {
         let hurries = self.full || self.draining.is_some() || self.grant.contended;
         let urgent = self.parked || self.units > 0 && hurries;
-        self.notice.wanted.store(urgent, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.notice.want(urgent);
         let now = self.end.clock.now();
         let mut next: Option<Duration> = None;
         let mut within = |span: Duration| next = Some(next.map_or(span, |next| next.min(span)));
@@ -489,6 +460,6 @@ impl Gate {
 
     /// The dispatcher is awake.
     pub(super) fn after_sleep(&self) {
-        self.notice.wanted.store(false, Ordering::SeqCst);
+        self.notice.want(false);
     }
 }

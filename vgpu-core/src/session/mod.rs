@@ -26,6 +26,7 @@ mod launch;
 mod link;
 mod memory;
 mod module;
+mod notice;
 mod occupancy;
 pub mod reader;
 mod region;

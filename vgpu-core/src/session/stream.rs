@@ -9,7 +9,8 @@ use vgpu_proto::{Status, Violation};
 use super::command::{Action, Command, Dependency};
 use super::flight::Flight;
 use super::forecast::Batch;
-use super::gate::{LaneView, Notice};
+use super::gate::LaneView;
+use super::notice::Notice;
 use super::words::{StreamMark, Words};
 use crate::device::{Context, DeviceError, Mark, StreamKey, Work};
 
@@ -275,13 +276,13 @@ pub(super) struct Lanes {
     words: Arc<Words>,
     notice: Arc<Notice>,
     lanes: Vec<Lane>,
-    /// Some lane may wait for the guest. Most programs never do, and none pays for looking then.
-    parks: bool,
+    /// Lanes that waited for the guest when last looked at. Most programs never do, and none pays for looking then.
+    parked: usize,
 }
 
 impl Lanes {
     pub(super) fn new(words: Arc<Words>, notice: Arc<Notice>) -> Self {
-        Self { words, notice, lanes: Vec::new(), parks: false }
+        Self { words, notice, lanes: Vec::new(), parked: 0 }
     }
 
     /// The lane of a slot whose index was checked against the stream table.
@@ -302,14 +303,20 @@ impl Lanes {
 
     /// What a lane was given last waits for the guest.
     pub(super) fn park(&mut self, index: u32) {
-        self.parks = true;
-        self.get(index).park();
+        let lane = self.get(index);
+        let parked = lane.flight.is_parked(lane.reached(), u64::MAX);
+        lane.park();
+        self.parked += usize::from(!parked);
     }
 
-    /// Finds out whether some lane still waits for the guest.
-    pub(super) fn look_for_parked(&mut self) {
-        self.parks =
-            self.parks && self.lanes.iter().any(|lane| lane.flight.is_parked(lane.reached(), u64::MAX));
+    /// Finds out which lanes still wait for the guest; whether there are fewer than before.
+    pub(super) fn look_for_parked(&mut self) -> bool {
+        if self.parked == 0 {
+            return false;
+        }
+        let waits = |lane: &&Lane| lane.flight.is_parked(lane.reached(), u64::MAX);
+        let parked = self.lanes.iter().filter(waits).count();
+        std::mem::replace(&mut self.parked, parked) > parked
     }
 
     /// How a lane stands, for the gate.
@@ -321,7 +328,7 @@ impl Lanes {
 
     /// Whether a stream waits for the guest in or in front of command `number`: by itself, or by the legacy stream's rule.
     pub(super) fn is_parked(&self, index: u32, number: u64) -> bool {
-        let Some(lane) = self.lanes.get(index as usize).filter(|_| self.parks) else { return false };
+        let Some(lane) = self.lanes.get(index as usize).filter(|_| self.parked > 0) else { return false };
         if lane.flight.is_parked(lane.reached(), number) {
             return true;
         }

@@ -9,6 +9,7 @@ mod graphs;
 mod guest;
 mod images;
 mod launch;
+mod leased;
 mod leaving;
 mod mock;
 mod modules;

@@ -1,14 +1,27 @@
 //! The dispatcher at the gate: what it asks before a command goes, and what it tells afterwards.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vgpu_proto::Status;
 
 use super::command::{Action, Command};
 use super::dispatcher::Core;
-use super::gate::{Gate, MarkWanted, Unit, Verdict};
+use super::event::Version;
+use super::gate::{Gate, LaneView, MarkWanted, Unit, Verdict};
 use super::job::Values;
 use crate::device::Work;
+
+/// What a command is to the gate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asks {
+    /// Where it needs the lease.
+    unit: Option<Unit>,
+    /// It copies bytes.
+    copies: bool,
+    /// It waits for something that the guest has to do first.
+    waits: bool,
+}
 
 impl Core {
     /// A turn of the dispatcher begins: looks at the grant, and at what the GPU has done.
@@ -21,11 +34,11 @@ impl Core {
         }
     }
 
-    /// Counts out what the GPU has done; whether there was anything.
+    /// Counts out what the GPU has done, and looks which streams still wait for the guest; whether anything changed.
     fn settle(&mut self) -> bool {
         let Some(gate) = &mut self.gate else { return false };
-        let (lanes, mut any) = (&mut self.lanes, false);
-        lanes.look_for_parked();
+        let lanes = &mut self.lanes;
+        let mut any = lanes.look_for_parked();
         self.busy.retain(|&index| {
             let lane = lanes.get(index);
             if let Some(batch) = lane.flight.reached(lane.reached()) {
@@ -49,15 +62,33 @@ impl Core {
         self.gate.as_ref().is_some_and(Gate::holds_calls)
     }
 
-    /// Whether the gate lets a stream's next command pass: what it is to the gate, and whether it copies.
-    pub(super) fn passes(&mut self, index: u32, unit: Option<Unit>, copies: bool) -> bool {
+    /// Whether the gate lets a stream's next command pass.
+    pub(super) fn passes(&mut self, index: u32, asks: Asks) -> bool {
         let Some(gate) = &mut self.gate else { return true };
-        if copies && gate.holds_copies() {
+        if asks.copies && gate.holds_copies() {
             return false;
         }
-        let Some(unit) = unit else { return true };
+        let Some(unit) = asks.unit else { return true };
         let lanes = &self.lanes;
-        gate.verdict(unit, || lanes.view(index)) == Verdict::Go
+        let view = || {
+            let view = lanes.view(index);
+            LaneView { parked: view.parked || asks.waits, ..view }
+        };
+        gate.verdict(index, unit, view) == Verdict::Go
+    }
+
+    /// What a command is to the gate.
+    pub(super) fn asks(&self, command: &Command) -> Asks {
+        let Command { unit, copies, ref action, .. } = *command;
+        let waits =
+            unit.is_some() && matches!(action, Action::Graph(launch) if self.waits_for_guest(launch.waits()));
+        Asks { unit, copies, waits }
+    }
+
+    /// Whether one of these records waits for the guest itself, or would pass only after that.
+    fn waits_for_guest(&self, records: &[Arc<Version>]) -> bool {
+        let mut places = records.iter().filter_map(|version| version.place());
+        places.any(|(stream, number)| self.lanes.is_parked(stream, number))
     }
 
     /// Answers what a stream holds that waits, or will wait, for the guest: the thread that asked may be the one that is waited
@@ -77,8 +108,14 @@ impl Core {
         if !parked && !lane.queue.iter().any(waits) {
             return;
         }
-        for reply in lane.queue.iter_mut().filter_map(|command| command.reply.take()) {
-            self.session.words.answer(reply, Status::SUCCESS, Values::default());
+        for command in &mut lane.queue {
+            let Some(reply) = command.reply.take() else { continue };
+            // What was refused already is told to whom it concerns.
+            let status = match &mut command.action {
+                Action::Finished(status) => std::mem::replace(status, Status::SUCCESS),
+                _ => Status::SUCCESS,
+            };
+            self.session.words.answer(reply, status, Values::default());
         }
     }
 
@@ -97,10 +134,7 @@ impl Core {
     pub(super) fn parks(&self, action: &Action) -> bool {
         match action {
             Action::Work(Work::WaitValue { .. } | Work::WaitValue64 { .. }) => true,
-            // One whose record waits for the guest itself, or would pass only after that.
-            Action::Wait(version) => {
-                version.place().is_some_and(|(stream, number)| self.lanes.is_parked(stream, number))
-            }
+            Action::Wait(version) => self.waits_for_guest(std::slice::from_ref(version)),
             _ => false,
         }
     }

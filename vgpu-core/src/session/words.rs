@@ -12,7 +12,7 @@ use vgpu_proto::window::{self, REPLY_VALUE_COUNT};
 use vgpu_proto::{Status, Violation};
 use vgpu_window::{Region, futex};
 
-use super::gate::Notice;
+use super::notice::Notice;
 use crate::device::Mark;
 
 const IN_LAYOUT: &str = "the layout places every word inside the control region";

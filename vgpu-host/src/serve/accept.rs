@@ -14,10 +14,10 @@ use super::event::Event;
 /// at once would only burn the CPU until one is free.
 const REST: Duration = Duration::from_millis(100);
 
-/// Connections of a tenant that are not decided about, or not closed: as many as it may have sessions. A guest can put into its
-/// socket what makes the last close of it wait for long; this bounds how many threads of the daemon may wait so, and only
-/// that tenant's next guests wait for them.
-const OPEN_MAX: usize = 64;
+/// Connections of a tenant that are not decided about, or not closed. A guest can put into its socket what makes the last close of
+/// it wait for long; this bounds how many threads of the daemon may wait so, and that tenant's next guests wait for them. Few,
+/// as the daemon has some hundred such threads for all; enough for guests that come at once, each of which is here for moments.
+const OPEN_MAX: usize = 8;
 
 /// A guest's connection on its way to be decided about.
 #[derive(Debug)]
@@ -35,6 +35,11 @@ impl Connection {
         Self { stream, _open: open.try_acquire_owned().unwrap() }
     }
 
+    /// A connection that was accepted.
+    fn new(guest: tokio::net::UnixStream, open: OwnedSemaphorePermit) -> Option<Self> {
+        Some(Self { stream: guest.into_std().ok()?, _open: open })
+    }
+
     /// Closes it, on a thread that may wait.
     pub(super) fn close(self) {
         tokio::task::spawn_blocking(move || drop(self));
@@ -47,20 +52,23 @@ pub(super) async fn accept(tenant: TenantId, listener: UnixListener, events: mps
     let open = Arc::new(Semaphore::new(OPEN_MAX));
     loop {
         let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
-        let (guest, uid) = match listener.accept().await {
-            Ok((guest, _)) => match guest.peer_cred() {
-                Ok(credentials) => (guest, credentials.uid()),
-                // The guest went away in between.
-                Err(_) => continue,
-            },
+        let accepted = listener.accept().await.map(|(guest, _)| {
+            let uid = guest.peer_cred().map(|credentials| credentials.uid());
+            (Connection::new(guest, permit), uid)
+        });
+        let (guest, uid) = match accepted {
+            Ok((Some(guest), Ok(uid))) => (guest, uid),
+            // The guest went away in between.
+            Ok((guest, _)) => {
+                guest.into_iter().for_each(Connection::close);
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(tenant = tenant.0, %error, "cannot accept a guest");
                 tokio::time::sleep(REST).await;
                 continue;
             }
         };
-        let Ok(stream) = guest.into_std() else { continue };
-        let guest = Connection { stream, _open: permit };
         if events.send(Event::Connected { tenant, guest, uid }).await.is_err() {
             return;
         }

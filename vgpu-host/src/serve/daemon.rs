@@ -155,9 +155,7 @@ impl Daemon {
             stall_ms = stall.as_nanos() / 1_000_000,
             "the daemon stood still; workers get that much longer"
         );
-        for deadline in self.sessions.values_mut().filter_map(|session| session.deadline.as_mut()) {
-            *deadline = Deadline::after(deadline.at(), stall);
-        }
+        self.sessions.values_mut().for_each(|session| session.excuse(stall));
         self.spares.iter_mut().for_each(|spares| spares.excuse(stall));
     }
 

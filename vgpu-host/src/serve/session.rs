@@ -6,13 +6,16 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 use vgpu_core::broker::Held;
 use vgpu_proto::handshake::GuestProcess;
-use vgpu_sched::{Bucket, Deadline, Instant, TenantId};
+use vgpu_sched::{Bucket, Deadline, Duration, Instant, TenantId};
 
 use crate::api::{CountsBody, GuestBody, SessionBody, SessionState};
 use crate::wire::{ChannelError, SessionCounts, ToWorker, WatchedChannel};
 
 /// The reason of an end for which its worker gave none.
 pub(super) const WITHOUT_A_WORD: &str = "the worker died";
+
+/// By how much the deadlines of one session are put off in all.
+const EXCUSE_MAX: Duration = Duration::from_millis(30_000);
 
 /// A session and the daemon's means to act on its worker.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Session {
     pub began: Instant,
     /// When the worker is killed if nothing changes: while greeting and while closing.
     pub deadline: Option<Deadline>,
+    /// By how much its deadlines were put off in all because the daemon stood still.
+    pub excused: Duration,
     /// The handshake is over, either way.
     pub greeted: bool,
     pub guest: Option<GuestProcess>,
@@ -65,6 +70,7 @@ impl Session {
             pid,
             began,
             deadline: Some(deadline),
+            excused: Duration::default(),
             greeted: false,
             guest: None,
             version: None,
@@ -101,6 +107,15 @@ impl Session {
             Err(ChannelError::Socket(_)) if image.is_some() => self.send(&answer),
             Err(error) => self.kill(&error.to_string()),
         }
+    }
+
+    /// The daemon stood still for so long, in which the worker could not be heard. Not without end: what a worker sends can make
+    /// the daemon stand still.
+    pub(super) fn excuse(&mut self, stall: Duration) {
+        let left = EXCUSE_MAX.as_nanos().saturating_sub(self.excused.as_nanos());
+        let stall = Duration::from_nanos(stall.as_nanos().min(left));
+        self.excused = Duration::from_nanos(self.excused.as_nanos() + stall.as_nanos());
+        self.deadline = self.deadline.map(|deadline| Deadline::after(deadline.at(), stall));
     }
 
     /// Kills a worker that broke a rule; its exit ends the session.

@@ -1,6 +1,6 @@
 //! Tenants that hold the GPU: their gates, their work in flight, their end.
 
-use vgpu_sched::{Instant, Reason, TenantId, Verdict};
+use vgpu_sched::{Instant, TenantId, Verdict};
 
 use super::super::SessionId;
 use super::tenant::{Lease, Tenant};
@@ -33,10 +33,10 @@ impl Turns {
     }
 
     /// Closes the gates of a tenant's workers.
-    pub(super) fn revoke(&mut self, now: Instant, id: TenantId, _reason: Reason) {
+    pub(super) fn revoke(&mut self, now: Instant, id: TenantId) {
         let tenant = &mut self.tenants[id.0 as usize];
         let Some(lease) = &mut tenant.lease else { return };
-        lease.revoked = Some(now);
+        (lease.revoked, lease.waited_for) = (Some(now), now);
         let epoch = lease.epoch;
         self.publish(id);
         // Who had begun to use the lease before the gates were closed shows it by now, and nobody begins any more.
@@ -181,11 +181,13 @@ impl Turns {
         let patience = tenant.patience();
         let waited = self.leases.waiting() > 0 || self.leases.holders().count() > 1;
         let Some(lease) = &mut tenant.lease else { return };
-        let late = lease.revoked.is_some_and(|at| now >= at.after(patience));
-        if late && waited {
+        if !waited {
+            lease.waited_for = now;
+        }
+        if lease.revoked.is_some() && now >= lease.waited_for.after(patience) {
             let epoch = lease.epoch;
             // Asked again as late as that, in case that the caller could not kill it.
-            lease.revoked = Some(now);
+            lease.waited_for = now;
             for session in &tenant.workers {
                 let Some(worker) = self.workers.get(session).filter(|worker| worker.keeps(epoch)) else {
                     continue;

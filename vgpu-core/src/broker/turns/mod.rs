@@ -289,7 +289,7 @@ impl Turns {
     fn carry_out(&mut self, now: Instant, decision: Decision, acts: &mut Vec<Act>) {
         match decision {
             Decision::Grant { tenant, epoch, .. } => self.grant(now, tenant, epoch),
-            Decision::Revoke { tenant, reason, .. } => self.revoke(now, tenant, reason),
+            Decision::Revoke { tenant, .. } => self.revoke(now, tenant),
             Decision::Overrun { tenant, .. } => {
                 self.overran(now, tenant);
                 acts.push(Act::Overrun { tenant });

@@ -72,6 +72,8 @@ pub(super) struct Lease {
     pub(super) epoch: u64,
     pub(super) granted: Instant,
     pub(super) revoked: Option<Instant>,
+    /// Since when others wait for it to drain, once it is revoked.
+    pub(super) waited_for: Instant,
     pub(super) overran: bool,
     /// The scheduler was told how long the rest is expected to take.
     pub(super) closed: bool,
@@ -189,7 +191,8 @@ impl Tenant {
         self.watchdog = Watchdog::new(self.watchdog_config);
         self.last_epoch = epoch;
         let (revoked, overran, closed) = (None, false, false);
-        self.lease = Some(Lease { epoch, granted: now, revoked, overran, closed, contended });
+        self.lease =
+            Some(Lease { epoch, granted: now, revoked, waited_for: now, overran, closed, contended });
     }
 
     /// How long a lease that was called back may take to drain while others wait: as long as a kernel may run, and a second in
@@ -201,7 +204,7 @@ impl Tenant {
     /// When it has to be looked at although nothing happened. What the gate does by itself needs no look.
     pub(super) fn watch_at(&self) -> Option<Instant> {
         let lease = self.lease.as_ref()?;
-        let silent = lease.revoked.map(|revoked| revoked.after(self.patience()));
+        let silent = lease.revoked.map(|_| lease.waited_for.after(self.patience()));
         self.watchdog.kill_timer().into_iter().chain(silent).min()
     }
 

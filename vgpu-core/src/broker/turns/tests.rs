@@ -53,6 +53,28 @@ impl Stage {
         Self { turns, now: at(0), workers: vec![], acts: vec![], overlaps: 0 }
     }
 
+    /// Two tenants of one weight: one that has the GPU and does not let go of it in that manner, and one that came after it.
+    fn in_the_way(manner: Manner) -> (Self, usize, usize) {
+        let mut stage = Self::new(&[weighing(100), weighing(100)]);
+        let (first, other) = (stage.worker(0, manner), stage.worker(1, Manner::Drains(10)));
+        stage.want(first);
+        stage.run(at(1_000));
+        stage.want(other);
+        (stage, first, other)
+    }
+
+    /// The kill of a worker.
+    fn kill_of(&self, worker: usize, reason: TurnKill) -> Act {
+        Act::Kill { session: self.workers[worker].session, reason }
+    }
+
+    /// Has a worker say that it got on.
+    fn get_on(&mut self, worker: usize) {
+        let worker = &mut self.workers[worker];
+        worker.progress += 1;
+        worker.demand.report(InFlight::Running, worker.progress);
+    }
+
     fn worker(&mut self, tenant: u32, manner: Manner) -> usize {
         let session = SessionId(self.workers.len() as u64 + 1);
         let (grant, grant_file) = GrantWriter::create().unwrap();
@@ -226,15 +248,13 @@ fn what_cannot_be_stopped_pays_and_is_killed_only_while_others_wait() {
     // The one beside it moves, so the hardware does switch between the two.
     while stage.now < at(69_900_000) {
         stage.run(stage.now.after(span(100_000)));
-        stage.workers[other].progress += 1;
-        let progress = stage.workers[other].progress;
-        stage.workers[other].demand.report(InFlight::Running, progress);
+        stage.get_on(other);
     }
     assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }]);
     assert!(stage.is_open(other), "hardware serves both");
     assert!(stage.billed_ns(0) > 69_000_000_000 && stage.billed_ns(1) > 9_000_000_000);
     stage.run(at(70_200_000));
-    let kill = Act::Kill { session: stage.workers[hog].session, reason: TurnKill::KernelTooLong };
+    let kill = stage.kill_of(hog, TurnKill::KernelTooLong);
     assert_eq!(stage.acts[1..], [kill]);
     stage.turns.detach(stage.workers[hog].session);
     stage.run(at(70_300_000));
@@ -243,63 +263,56 @@ fn what_cannot_be_stopped_pays_and_is_killed_only_while_others_wait() {
 
 #[test]
 fn what_keeps_the_next_one_from_running_is_killed_in_a_second() {
-    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
-    let (hog, other) =
-        (stage.worker(0, Manner::Never(InFlight::Running)), stage.worker(1, Manner::Drains(10)));
-    stage.want(hog);
-    stage.run(at(1_000));
-    stage.want(other);
+    let (mut stage, hog, _) = Stage::in_the_way(Manner::Never(InFlight::Running));
     stage.run(at(1_900_000));
-    let kill = Act::Kill { session: stage.workers[hog].session, reason: TurnKill::CannotBeSwitched };
+    let kill = stage.kill_of(hog, TurnKill::CannotBeSwitched);
     assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
 }
 
 #[test]
 fn who_says_that_nothing_runs_and_does_not_drain_is_killed() {
-    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
-    let (liar, other) =
-        (stage.worker(0, Manner::Never(InFlight::Nothing)), stage.worker(1, Manner::Drains(10)));
-    stage.want(liar);
-    stage.run(at(1_000));
-    stage.want(other);
+    let (mut stage, liar, _) = Stage::in_the_way(Manner::Never(InFlight::Nothing));
     stage.run(at(12_000_000));
-    let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::Silent };
+    let kill = stage.kill_of(liar, TurnKill::Silent);
     assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
     assert!(stage.billed_ns(0) > 11_000_000_000, "and it has paid for all of it");
 }
 
 #[test]
-fn progress_that_is_made_up_saves_nobody() {
-    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
-    let (liar, other) =
-        (stage.worker(0, Manner::Never(InFlight::Running)), stage.worker(1, Manner::Drains(10)));
-    stage.want(liar);
-    stage.run(at(1_000));
+fn a_lease_that_nobody_waits_for_may_drain_as_long_as_it_likes() {
+    let (mut stage, slow, other) = Stage::in_the_way(Manner::Never(InFlight::Running));
+    stage.run(at(100_000));
+    stage.get_on(other);
+    stage.rest(other);
+    stage.run(at(60_000_000));
+    assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }]);
+    let next = stage.turns.poll(stage.now, &mut stage.acts).unwrap();
+    assert!(next.since(stage.now) > span(1_000), "the broker's thread does not look again and again");
+    // Once somebody waits again it has max_kernel_ms and a second from then on.
     stage.want(other);
+    while stage.now < at(71_500_000) {
+        stage.run(stage.now.after(span(100_000)));
+        [slow, other].into_iter().for_each(|worker| stage.get_on(worker));
+    }
+    assert_eq!(stage.acts[1..], [stage.kill_of(slow, TurnKill::KernelTooLong)]);
+}
+
+#[test]
+fn progress_that_is_made_up_saves_nobody() {
+    let (mut stage, liar, other) = Stage::in_the_way(Manner::Never(InFlight::Running));
     while stage.now < at(12_000_000) {
         stage.run(stage.now.after(span(100_000)));
-        for worker in [liar, other] {
-            stage.workers[worker].progress += 1;
-            let progress = stage.workers[worker].progress;
-            stage.workers[worker].demand.report(InFlight::Running, progress);
-        }
+        [liar, other].into_iter().for_each(|worker| stage.get_on(worker));
     }
-    let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::KernelTooLong };
+    let kill = stage.kill_of(liar, TurnKill::KernelTooLong);
     assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
     // One beside which the next tenant stands still is killed in a second, whatever it says of itself.
-    let mut stage = Stage::new(&[weighing(100), weighing(100)]);
-    let (liar, other) =
-        (stage.worker(0, Manner::Never(InFlight::Running)), stage.worker(1, Manner::Drains(10)));
-    stage.want(liar);
-    stage.run(at(1_000));
-    stage.want(other);
+    let (mut stage, liar, _) = Stage::in_the_way(Manner::Never(InFlight::Running));
     while stage.now < at(1_900_000) {
         stage.run(stage.now.after(span(100_000)));
-        stage.workers[liar].progress += 1;
-        let progress = stage.workers[liar].progress;
-        stage.workers[liar].demand.report(InFlight::Running, progress);
+        stage.get_on(liar);
     }
-    let kill = Act::Kill { session: stage.workers[liar].session, reason: TurnKill::CannotBeSwitched };
+    let kill = stage.kill_of(liar, TurnKill::CannotBeSwitched);
     assert_eq!(stage.acts, [Act::Overrun { tenant: TenantId(0) }, kill]);
 }
 

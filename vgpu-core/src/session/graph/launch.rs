@@ -22,7 +22,7 @@ pub(in crate::session) struct HeldLaunch {
     /// The records that it makes.
     records: Vec<Arc<Version>>,
     /// Records that it waits for, kept until the device has the launch.
-    _waits: Vec<Arc<Version>>,
+    waits: Vec<Arc<Version>>,
     /// What must be submitted first, besides what the stream's order asks for.
     pub(in crate::session) after: Vec<Dependency>,
 }
@@ -37,14 +37,19 @@ impl HeldLaunch {
         self.launch.graph
     }
 
-    /// Hands the launch to the device. The records count as submitted whatever it answers: where it refuses there is
+    /// Records that it waits for.
+    pub(in crate::session) fn waits(&self) -> &[Arc<Version>] {
+        &self.waits
+    }
+
+    /// Hands the launch to the device, on the lane of that index. The records count as submitted whatever it answers: where it refuses there is
     /// nothing to wait for.
-    pub(in crate::session) fn submit(self, lane: &mut Lane) -> Result<(), DeviceError> {
+    pub(in crate::session) fn submit(self, lane: &mut Lane, index: u32) -> Result<(), DeviceError> {
         let sent = lane.send(Work::Graph(self.launch));
         if !self.records.is_empty() {
             lane.note_record();
         }
-        self.records.iter().for_each(|version| version.set_submitted());
+        self.records.iter().for_each(|version| version.set_submitted_at(index, lane.submitted));
         sent
     }
 }
@@ -95,7 +100,7 @@ impl Core {
         let mut after: Vec<Dependency> = unsubmitted.cloned().map(Dependency::Recorded).collect();
         after.extend(last.map(|(stream, sequence)| Dependency::Submitted { stream, sequence }));
         let launch = GraphLaunch { graph: key, events: keys };
-        Ok(Action::Graph(Box::new(HeldLaunch { launch, records, _waits: waits, after })))
+        Ok(Action::Graph(Box::new(HeldLaunch { launch, records, waits, after })))
     }
 
     /// Makes the records of a launch, and finds those that it waits for. All events are looked at first: a record of a

@@ -1,117 +1,14 @@
 //! The lease's gate: what waits for it, what is in flight at most, and what the broker is told.
 
-use std::os::fd::AsFd as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use vgpu_proto::{StreamId, body};
 use vgpu_sched::{Duration, Instant};
 
-use super::guest::{Guest, LEGACY};
-use super::mock::{MockDevice, Purse, Quiet};
-use super::session_leased;
-use crate::lease::{
-    Demand, DemandReader, DemandWriter, GateConfig, Grant, GrantReader, GrantWriter, Held, InFlight, Kick,
-    LeaseEnd, TimeSource,
-};
-
-/// A clock that stands still unless it is moved, and a broker that counts how often it was called.
-#[derive(Debug, Default)]
-struct World {
-    nanos: AtomicU64,
-    kicks: AtomicU64,
-}
-
-impl TimeSource for World {
-    fn now(&self) -> Instant {
-        Instant::from_nanos(self.nanos.load(Ordering::SeqCst))
-    }
-}
-
-impl Kick for World {
-    fn kick(&self) {
-        self.kicks.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A guest whose worker takes turns, and both ends of its lease.
-struct Leased {
-    device: Arc<MockDevice>,
-    guest: Guest,
-    world: Arc<World>,
-    grant: GrantWriter,
-    demand: DemandReader,
-}
-
-impl Leased {
-    fn new() -> Self {
-        let (grant, grant_file) = GrantWriter::create().unwrap();
-        let (demand, demand_file) = DemandReader::create().unwrap();
-        let world = Arc::new(World::default());
-        let end = LeaseEnd {
-            grant: Arc::new(GrantReader::map(grant_file.as_fd()).unwrap()),
-            demand: DemandWriter::map(demand_file.as_fd()).unwrap(),
-            config: GateConfig::default(),
-            clock: world.clone(),
-            kick: world.clone(),
-        };
-        let device = Arc::new(MockDevice::default());
-        let credit = Arc::new(Purse::new(u64::MAX));
-        let guest = session_leased(&device, credit, Arc::new(Quiet), Some(end)).with_context();
-        let mut leased = Self { device, guest, world, grant, demand };
-        leased.pass(1);
-        leased
-    }
-
-    /// Lets time pass, with a sign of life of the broker.
-    fn pass(&mut self, nanos: u64) {
-        self.world.nanos.fetch_add(nanos, Ordering::SeqCst);
-        self.grant.beat(self.world.now());
-    }
-
-    fn grant(&mut self, epoch: u64, open: bool, contended: bool) {
-        self.grant.publish(Grant { epoch, open, contended, held: Held::default() });
-        self.turn();
-    }
-
-    fn turn(&mut self) {
-        assert_eq!(self.guest.run(), None);
-    }
-
-    /// Sends a unit of the given kind: fills differ by how much they fill.
-    fn fill(&mut self, stream: StreamId, kind: u32) {
-        let body = body::Memset {
-            destination: 4096.into(),
-            value: 0.into(),
-            element_bytes: 1.into(),
-            count: (1_u64 << kind).into(),
-        };
-        self.guest.send(stream.raw(), None, &body, &[]);
-        self.turn();
-    }
-
-    /// Fills that reached the device since the last call.
-    fn went(&self) -> Vec<u32> {
-        let took = self.device.take();
-        let fills = took.iter().filter_map(|(_, text)| text.strip_prefix("memset ")?.parse::<u64>().ok());
-        fills.map(u64::ilog2).collect()
-    }
-
-    /// The GPU is done with what it has, after that time.
-    fn complete(&mut self, nanos: u64) {
-        self.pass(nanos);
-        self.device.complete();
-        self.turn();
-    }
-
-    fn claims(&self) -> Demand {
-        self.demand.read(self.world.now())
-    }
-
-    fn kicks(&self) -> u64 {
-        self.world.kicks.swap(0, Ordering::SeqCst)
-    }
-}
+use super::graphs::{EVENT, event, instantiate, launch, wait};
+use super::guest::LEGACY;
+use super::leased::Leased;
+use crate::lease::{Grant, Held, InFlight};
 
 #[test]
 fn kernels_wait_for_the_lease_and_copies_do_not() {
@@ -296,6 +193,23 @@ fn a_kernel_in_front_of_a_wait_runs_and_keeps_its_lease() {
 }
 
 #[test]
+fn a_wait_that_passes_just_before_the_dispatcher_sleeps_is_not_missed() {
+    let mut leased = Leased::new();
+    leased.grant(1, true, true);
+    let wait = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
+    leased.guest.send(LEGACY.raw(), None, &wait, &[]);
+    leased.fill(LEGACY, 3);
+    assert_eq!(leased.went(), [0_u32; 0]);
+    assert!(leased.guest.dispatcher.would_sleep());
+    leased.turn();
+    // After the turn, and before the mark's thread could see that the dispatcher wants to know.
+    leased.device.complete();
+    assert!(!leased.guest.dispatcher.would_sleep());
+    leased.turn();
+    assert_eq!(leased.went(), [3]);
+}
+
+#[test]
 fn nobody_waits_for_the_answer_to_what_waits_for_the_guest() {
     let mut leased = Leased::new();
     leased.grant(1, true, false);
@@ -327,6 +241,46 @@ fn nobody_waits_for_the_answer_to_what_waits_for_the_guest() {
     assert!(leased.guest.answer(reply).is_some());
     leased.complete(10);
     assert_eq!(leased.went(), [2, 4, 0, 1, 3]);
+}
+
+#[test]
+fn a_graph_that_waits_for_an_event_behind_a_wait_is_not_submitted() {
+    let mut leased = Leased::new();
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, true, true);
+    event(&mut leased.guest, EVENT);
+    assert_eq!(instantiate(&mut leased.guest, vec![wait()]), vgpu_proto::Status::SUCCESS);
+    let value = body::StreamWaitValue32 { address: 4096.into(), value: 1.into(), condition: 0.into() };
+    leased.guest.send(other.raw(), None, &value, &[]);
+    leased.guest.send(other.raw(), None, &body::EventRecord { event: EVENT.raw().into() }, &[]);
+    launch(&mut leased.guest, LEGACY);
+    leased.turn();
+    let launches =
+        |leased: &Leased| leased.device.take().iter().filter(|(_, work)| work.starts_with("graph")).count();
+    assert_eq!(launches(&leased), 0);
+    leased.complete(10);
+    assert_eq!(launches(&leased), 1);
+}
+
+#[test]
+fn a_stream_that_always_has_more_does_not_keep_others_out() {
+    let mut leased = Leased::new();
+    let other = leased.guest.stream(1, body::STREAM_NON_BLOCKING);
+    leased.grant(1, true, true);
+    leased.fill(LEGACY, 3);
+    leased.complete(200_000);
+    (0..4).for_each(|_| leased.fill(LEGACY, 3));
+    leased.fill(other, 4);
+    leased.fill(other, 4);
+    let mut went = leased.went();
+    // What is done makes room, of which the first stream would take all.
+    for _ in 0..8 {
+        (0..4).for_each(|_| leased.fill(LEGACY, 3));
+        leased.complete(400_000);
+        went.extend(leased.went());
+    }
+    assert!(went.iter().filter(|kind| **kind == 4).count() == 2, "{went:?}");
+    assert!(went.iter().filter(|kind| **kind == 3).count() > 6, "{went:?}");
 }
 
 #[test]
